@@ -1,0 +1,60 @@
+"""The dense map of candidate proposals (paper section 3.4)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def proposal_map(
+    num_snippets: int, max_duration: int | None = None
+) -> Bool[Tensor, "durations starts"]:
+    """Return which cells of the map are proposals.
+
+    Row d holds the proposals of d + 1 snippets, column s those that start at snippet s; a cell is
+    valid where the proposal ends inside the video.
+
+    Args:
+        num_snippets: Snippets of the video, at least 1.
+        max_duration: Longest proposal in snippets, in [1, `num_snippets`]; `num_snippets` if None.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    if num_snippets < 1:
+        raise ValueError(
+            f"proposal_map(num_snippets={num_snippets}): expected at least 1. "
+            "Cut the video into one snippet or more."
+        )
+    durations = num_snippets if max_duration is None else max_duration
+    if not 1 <= durations <= num_snippets:
+        raise ValueError(
+            f"proposal_map(max_duration={max_duration}): expected a number of snippets in "
+            f"[1, {num_snippets}], or None for no limit."
+        )
+    return torch.arange(durations)[:, None] + torch.arange(num_snippets) < num_snippets
+
+
+def dense_proposals(
+    num_snippets: int, max_duration: int | None = None
+) -> Float[Tensor, "proposals 2"]:
+    """Enumerate every proposal of a video, ordered by duration, then by start.
+
+    There are N (N + 1) / 2 for N snippets without a limit: 8,256 for 128, as in the released code.
+    (The paper's N (N - 1) / 2 leaves out the N proposals of a single snippet.)
+
+    Args:
+        num_snippets: Snippets of the video, at least 1.
+        max_duration: Longest proposal in snippets; `num_snippets` if None.
+
+    Returns:
+        (start, end), normalised to [0, 1] by the duration of the video, float32.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> dense_proposals(128).shape
+        torch.Size([8256, 2])
+    """
+    duration, start = proposal_map(num_snippets, max_duration).nonzero(as_tuple=True)
+    return torch.stack([start, start + duration + 1], dim=1).float() / num_snippets

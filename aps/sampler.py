@@ -1,0 +1,155 @@
+"""`ProposalSampler`: a small part of the dense proposal map for each video (paper section 3.4)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from aps.proposals import dense_proposals, proposal_map
+from aps.tiou import pairwise_tiou
+from samplers import AbstractSampler, Candidates, Grid, Random, count_from_ratio
+
+
+class ProposalSampler(nn.Module):
+    """Choose which candidate proposals of each video the detector sees.
+
+    In training mode every call draws `ratio` of the dense map for each video on its own, the same
+    number for all of them: 6 % is enough (paper Fig. 4). In evaluation mode it returns all
+    proposals, or the fixed grid of `evaluation_ratio` (supplement B.2).
+
+    Args:
+        sampler: The strategy; `Random()` if None.
+        ratio: Fraction of the proposals kept in training, in (0, 1].
+        num_snippets: Snippets per video, at least 1.
+        max_duration: Longest proposal in snippets, in [1, `num_snippets`]; no limit if None.
+        evaluation_ratio: Fraction of the proposals kept in evaluation, in (0, 1]. Below 0.1 the
+            paper sees the accuracy drop.
+        generator: Source of randomness; torch's default CPU generator if None.
+
+    Attributes:
+        proposals: The dense map: (start, end), normalised by the duration of the video.
+        valid: The cells of the map that are proposals.
+
+    Raises:
+        TypeError: If `sampler` is no `AbstractSampler`.
+        ValueError: If a ratio or a size is out of its range.
+
+    Example:
+        >>> sampler = ProposalSampler(Random(), ratio=0.06, num_snippets=128)
+        >>> index = sampler(batch_size=4)
+        >>> index.shape, sampler.proposals[index].shape
+        (torch.Size([4, 495]), torch.Size([4, 495, 2]))
+    """
+
+    proposals: Float[Tensor, "proposals 2"]
+    valid: Bool[Tensor, "durations starts"]
+
+    def __init__(
+        self,
+        sampler: AbstractSampler | None = None,
+        ratio: float = 0.06,
+        *,
+        num_snippets: int,
+        max_duration: int | None = None,
+        evaluation_ratio: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.sampler = Random() if sampler is None else sampler
+        self.ratio = ratio
+        self.evaluation_ratio = evaluation_ratio
+        self.generator = generator
+        self._validate()
+        # Derived from the arguments: not part of a checkpoint.
+        proposals = dense_proposals(num_snippets, max_duration)
+        self.register_buffer("proposals", proposals, persistent=False)
+        self.register_buffer("valid", proposal_map(num_snippets, max_duration), persistent=False)
+
+    def _validate(self) -> None:
+        if not isinstance(self.sampler, AbstractSampler):
+            raise TypeError(
+                f"ProposalSampler(sampler={self.sampler!r}): expected a strategy object such as "
+                "samplers.Random()."
+            )
+        for name in ("ratio", "evaluation_ratio"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(
+                    f"ProposalSampler({name}={getattr(self, name)!r}): expected a value in (0, 1], "
+                    "the fraction of the dense proposals that is kept."
+                )
+
+    def forward(
+        self,
+        batch_size: int,
+        *,
+        gt_segments: Sequence[Float[Tensor, "_ 2"]] | None = None,
+        features: Float[Tensor, "batch snippets channels"] | None = None,
+    ) -> Int64[Tensor, "batch count"]:
+        """Return the positions in `proposals` that are kept for each video, in ascending order.
+
+        Args:
+            batch_size: Number of videos.
+            gt_segments: The ground truth of each video, normalised; label-guided strategies need
+                it. A video may have none.
+            features: The snippets' features, which feature-guided strategies need: a proposal is
+                represented by the mean of its snippets'.
+
+        Raises:
+            ValueError: If the strategy needs what is not given, or the number of videos or snippets
+                does not agree.
+        """
+        if not self.training:
+            return self._evaluation_index().expand(batch_size, -1)
+        if self.ratio == 1:
+            everything = torch.arange(len(self.proposals), device=self.proposals.device)
+            return everything.expand(batch_size, -1)
+        self._check_videos(batch_size, gt_segments=gt_segments, features=features)
+        count = count_from_ratio(self.ratio, len(self.proposals))
+        scale = self.proposals[:, 1] - self.proposals[:, 0]
+        index = []
+        for video in range(batch_size):
+            candidates = Candidates(
+                num_items=len(self.proposals),
+                valid=self.valid,
+                scale=scale,
+                tiou=None if gt_segments is None else self._best_tiou(gt_segments[video]),
+                features=None if features is None else self._mean_features(features[video]),
+            )
+            index.append(self.sampler.sample(candidates, count, generator=self.generator))
+        return torch.stack(index)
+
+    def _evaluation_index(self) -> Tensor:
+        num_proposals = len(self.proposals)
+        if self.evaluation_ratio == 1:
+            return torch.arange(num_proposals, device=self.proposals.device)
+        candidates = Candidates(num_items=num_proposals, valid=self.valid)
+        count = count_from_ratio(self.evaluation_ratio, num_proposals)
+        return Grid(random_phase=False).sample(candidates, count)
+
+    def _check_videos(self, batch_size: int, **given: Sequence[Tensor] | Tensor | None) -> None:
+        for name, values in given.items():
+            if values is not None and len(values) != batch_size:
+                raise ValueError(
+                    f"ProposalSampler({name}=...): expected one entry for each of the {batch_size} "
+                    f"video(s), got {len(values)}."
+                )
+        features = given["features"]
+        if isinstance(features, Tensor) and features.shape[1] != self.valid.shape[1]:
+            raise ValueError(
+                f"ProposalSampler(features=...): expected {self.valid.shape[1]} snippets per video,"
+                f" as in num_snippets, got {features.shape[1]}."
+            )
+
+    def _best_tiou(self, gt_segments: Tensor) -> Tensor:
+        if len(gt_segments) == 0:
+            return self.proposals.new_zeros(len(self.proposals))
+        gt_segments = gt_segments.to(self.proposals)
+        return pairwise_tiou(self.proposals, gt_segments).amax(dim=1)
+
+    def _mean_features(self, features: Tensor) -> Tensor:
+        # Differences of float64 sums keep the mean of one snippet exact to float32.
+        sums = nn.functional.pad(features.detach().double().cumsum(dim=0), (0, 0, 1, 0))
+        duration, start = self.valid.nonzero(as_tuple=True)
+        means = (sums[start + duration + 1] - sums[start]) / (duration + 1)[:, None]
+        return means.to(features.dtype)

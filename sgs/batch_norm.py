@@ -1,0 +1,104 @@
+"""Batch normalisation, which couples the items of a micro-batch."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation by its running statistics, in training mode too.
+
+    Its state-dict keys are those of `nn.BatchNorm*d`, so checkpoints fit both ways.
+
+    Args:
+        source: The layer whose parameters and buffers are taken over: the same objects, so an
+            optimizer that holds them stays valid.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, source: _BatchNorm) -> None:
+        super().__init__()
+        self.eps = source.eps
+        self.weight = source.weight
+        self.bias = source.bias
+        for name, buffer in source.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
+
+    def forward(self, features: Float[Tensor, "items channels *rest"]) -> Float[Tensor, "..."]:
+        """Normalise each channel."""
+        return F.batch_norm(
+            features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+    def extra_repr(self) -> str:
+        """Show the number of channels."""
+        return f"{len(self.running_mean)}, eps={self.eps}"
+
+
+def freeze_batch_norm(encoder: nn.Module, *, freeze_affine: bool = True) -> nn.Module:
+    """Replace every BatchNorm layer by one that uses its running statistics, for good.
+
+    Unlike `.eval()` on the layers, this outlasts the next `model.train()`. The paper freezes all
+    batch normalization (section 4.1).
+
+    Args:
+        encoder: Changed in place, unless it is itself a BatchNorm layer.
+        freeze_affine: Whether the scale and shift stop training too, as in the paper. The released
+            code trains those of the stages that are not frozen.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        ValueError: If a layer keeps no running statistics.
+
+    Example:
+        >>> freeze_batch_norm(nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8)))[1]
+        FrozenBatchNorm(8, eps=1e-05)
+    """
+    without = [
+        n for n, m in encoder.named_modules() if _is_batch_norm(m) and not _has_statistics(m)
+    ]
+    if without:
+        raise ValueError(
+            f"freeze_batch_norm(encoder): the layers {without} keep no running statistics, so they "
+            "cannot be frozen. Create them with track_running_stats=True, or use GroupNorm."
+        )
+    return _freeze(encoder, freeze_affine)
+
+
+def _freeze(module: nn.Module, freeze_affine: bool) -> nn.Module:
+    if isinstance(module, _BatchNorm):
+        module = FrozenBatchNorm(module)
+        for parameter in module.parameters() if freeze_affine else ():
+            parameter.requires_grad_(False)
+    for name, child in module.named_children():
+        setattr(module, name, _freeze(child, freeze_affine))
+    return module
+
+
+def coupled_batch_norm(encoder: nn.Module) -> list[str]:
+    """Name the layers that normalise by the statistics of the micro-batch at hand."""
+    return [
+        f"{name!r} ({type(module).__name__})"
+        for name, module in encoder.named_modules()
+        if _is_batch_norm(module) and (module.training or not _has_statistics(module))
+    ]
+
+
+def _is_batch_norm(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm)
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    return isinstance(module.running_mean, torch.Tensor)
+
+
+def batch_norm_buffers(encoder: nn.Module) -> list[Tensor]:
+    """Return the running statistics that a forward pass updates."""
+    layers = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.training]
+    return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]

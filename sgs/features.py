@@ -1,0 +1,123 @@
+"""The encoder's outputs, put together from micro-batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+class FeatureBuffer:
+    """Room for the features of all items, filled by one micro-batch after the other.
+
+    It is allocated once, when the first micro-batch shows the structure: a list of parts and its
+    concatenation would need twice the memory.
+
+    Args:
+        lead_shape: The items' dimensions, e.g. `[videos, items]`.
+    """
+
+    def __init__(self, lead_shape: torch.Size) -> None:
+        self._lead_shape = lead_shape
+        self._structure: pytree.TreeSpec | None = None
+        self.leaves: list[Any] = []
+
+    def write(self, index: Int64[Tensor, " micro_batch"], outputs: Any) -> None:
+        """Store the outputs of the items at `index`.
+
+        Raises:
+            ValueError: If an output does not hold one row per item, or differs from the other
+                micro-batches in structure, shape, dtype or constant.
+        """
+        leaves, structure = pytree.tree_flatten(outputs)
+        for leaf in leaves:
+            _check_rows(leaf, len(index))
+        if self._structure is None:
+            self._structure = structure
+            self.leaves = [self._allocate(leaf) for leaf in leaves]
+        if structure != self._structure:
+            raise ValueError(
+                f"the encoder returned {structure} for one micro-batch and {self._structure} for "
+                "another: expected the same structure for all items."
+            )
+        for stored, leaf in zip(self.leaves, leaves, strict=True):
+            self._store(stored, index, leaf)
+
+    def _allocate(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.new_empty((self._lead_shape.numel(), *leaf.shape[1:]))
+
+    def _store(self, stored: Any, index: Tensor, leaf: Any) -> None:
+        if not isinstance(leaf, Tensor):
+            if not isinstance(stored, Tensor) and leaf == stored:
+                return
+            raise ValueError(
+                f"the encoder returned {leaf!r} for one micro-batch and {stored!r} for another: "
+                "expected outputs that are no tensors to be the same for all items."
+            )
+        if (leaf.dtype, leaf.shape[1:]) != (stored.dtype, stored.shape[1:]):
+            raise ValueError(
+                f"the encoder returned features of shape {list(leaf.shape[1:])} and {leaf.dtype} "
+                f"for one micro-batch, {list(stored.shape[1:])} and {stored.dtype} for another: "
+                "expected the same for all items. Pad them to one length."
+            )
+        stored.index_copy_(0, index.to(stored.device), leaf)
+
+    def restore(self, leaves: Sequence[Any]) -> Any:
+        """Return `leaves` in the structure of the encoder's output, with the items' dimensions."""
+        assert self._structure is not None
+        shaped = [x.unflatten(0, self._lead_shape) if isinstance(x, Tensor) else x for x in leaves]
+        return pytree.tree_unflatten(shaped, self._structure)
+
+    def of_sampling(self) -> Float[Tensor, "videos items channels"]:
+        """Return the features that feature-guided strategies compare.
+
+        Raises:
+            ValueError: If the encoder returned several tensors.
+        """
+        tensors = [x for x in self.leaves if isinstance(x, Tensor)]
+        if len(tensors) != 1:
+            raise ValueError(
+                f"the encoder returned {len(tensors)} tensors: expected a single one, since a "
+                "strategy that looks at features would not know which to compare. Use a strategy "
+                "that does not, e.g. Random()."
+            )
+        return tensors[0].reshape(self._lead_shape[:-1].numel(), self._lead_shape[-1], -1)
+
+    def flatten(self, gradients: Any) -> list[Tensor | None]:
+        """Return the gradients of all leaves, one row per item.
+
+        Raises:
+            ValueError: If the structure or a shape is not that of the features.
+        """
+        leaves, structure = pytree.tree_flatten(gradients)
+        shapes = [x.shape if isinstance(x, Tensor) else None for x in self.leaves]
+        expected = [s and (*self._lead_shape, *s[1:]) for s in shapes]
+        if structure != self._structure or any(
+            g is not None and tuple(g.shape) != s for g, s in zip(leaves, expected, strict=True)
+        ):
+            got = pytree.tree_map(lambda g: list(g.shape), gradients)
+            raise ValueError(
+                f"feature_gradients of shape {got}: expected one gradient per feature tensor, in "
+                f"the structure of `features` and of shape {[s and list(s) for s in expected]}."
+            )
+        return [
+            None if g is None else g.reshape(-1, *g.shape[len(self._lead_shape) :]) for g in leaves
+        ]
+
+
+def _check_rows(leaf: Any, num_items: int) -> None:
+    if isinstance(leaf, Tensor) and (leaf.ndim == 0 or leaf.shape[0] != num_items):
+        raise ValueError(
+            f"the encoder returned a tensor of shape {list(leaf.shape)} for a micro-batch of "
+            f"{num_items} item(s): expected {num_items} row(s), one per item. Values that mix "
+            "items, such as an auxiliary loss over the batch, cannot be computed in micro-batches."
+        )
+
+
+def is_differentiable(tensor: Tensor) -> bool:
+    """Tell whether a tensor of this dtype can have a gradient."""
+    return tensor.is_floating_point() or tensor.is_complex()

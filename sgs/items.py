@@ -1,0 +1,116 @@
+"""The arguments of one encoder call, cut into micro-batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Mark an argument that every micro-batch receives whole, instead of its own part of it.
+
+    Gradients reach a shared tensor that requires them, summed over the sampled items.
+
+    Args:
+        value: Any argument of the encoder, e.g. a tensor that conditions all items alike.
+    """
+
+    value: Any
+
+
+class ItemCall:
+    """A call `encoder(*args, **kwargs)` whose tensors hold one entry per item.
+
+    Items are counted over all dimensions up to `item_dim`: position b * N + i is item i of video b.
+
+    Args:
+        args: Positional arguments, pytrees of tensors, `Shared` and constants.
+        kwargs: Keyword arguments, likewise.
+        item_dim: The dimension that indexes items.
+
+    Raises:
+        ValueError: If there is no tensor to cut, or no item, or the tensors disagree on their
+            leading dimensions.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, item_dim: int) -> None:
+        self._leaves, self._structure = pytree.tree_flatten((args, kwargs))
+        self._item_positions = [i for i, x in enumerate(self._leaves) if isinstance(x, Tensor)]
+        self.lead_shape = self._common_lead_shape(item_dim)
+        self.num_items = math.prod(self.lead_shape)
+        if self.num_items == 0:
+            raise ValueError(
+                f"items of shape {list(self.lead_shape)} + ...: expected at least one item. "
+                "Skip the step for an empty batch."
+            )
+
+    def _common_lead_shape(self, item_dim: int) -> torch.Size:
+        shapes = [self._leaves[i].shape for i in self._item_positions]
+        if not shapes:
+            raise ValueError(
+                "the arguments hold no tensor of items: expected at least one tensor, or a pytree "
+                "of them, with one entry per item."
+            )
+        leads = {tuple(shape[: item_dim + 1]) for shape in shapes}
+        if len(leads) > 1 or len(shapes[0]) <= item_dim:
+            raise ValueError(
+                f"arguments of shapes {[list(shape) for shape in shapes]} (item_dim={item_dim}): "
+                f"expected the same first {item_dim + 1} dimension(s) in every tensor, since each "
+                "is cut into micro-batches. Wrap in Shared(...) what all items have in common."
+            )
+        return torch.Size(leads.pop())
+
+    @property
+    def item_tensors(self) -> list[Tensor]:
+        """The tensors that are cut into micro-batches."""
+        return [self._leaves[i] for i in self._item_positions]
+
+    @property
+    def shared_tensors(self) -> list[Tensor]:
+        """The tensors that every micro-batch receives whole."""
+        leaves = [leaf.value for leaf in self._leaves if isinstance(leaf, Shared)]
+        return [x for x in pytree.tree_leaves(leaves) if isinstance(x, Tensor)]
+
+    def take(
+        self, index: Int64[Tensor, " micro_batch"], *, shared: Sequence[Tensor] | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
+        """Return the arguments for some items, outside of any graph.
+
+        Args:
+            index: Positions of the items.
+            shared: What to pass instead of `shared_tensors`; the tensors themselves if None.
+
+        Returns:
+            Arguments, keyword arguments, and the cut of each of `item_tensors`: a leaf that
+            requires its gradient where the whole tensor does.
+        """
+        cuts = [self._cut(tensor, index) for tensor in self.item_tensors]
+        leaves = list(self._leaves)
+        for position, cut in zip(self._item_positions, cuts, strict=True):
+            leaves[position] = cut
+        substitutes = iter(self.shared_tensors if shared is None else shared)
+        leaves = [_unwrap(leaf, substitutes) for leaf in leaves]
+        args, kwargs = pytree.tree_unflatten(leaves, self._structure)
+        return args, kwargs, cuts
+
+    def _cut(self, tensor: Tensor, index: Tensor) -> Tensor:
+        rows = tensor.detach()[self.position(index, tensor.device)]
+        return rows.requires_grad_(tensor.requires_grad)
+
+    def position(self, index: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+        """Return the subscripts of flat positions in a tensor with the items' dimensions."""
+        return torch.unravel_index(index.to(device), self.lead_shape)
+
+
+def _unwrap(leaf: Any, substitutes: Any) -> Any:
+    if not isinstance(leaf, Shared):
+        return leaf
+    return pytree.tree_map(lambda x: next(substitutes) if isinstance(x, Tensor) else x, leaf.value)

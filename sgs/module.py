@@ -1,0 +1,191 @@
+"""`SequentialGradientSampler`, the encoder wrapper that users see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from samplers import AbstractSampler, Random
+from sgs.batch_norm import coupled_batch_norm
+from sgs.encoded import EncodedItems
+from sgs.engine import TwoPasses
+from sgs.features import FeatureBuffer
+from sgs.function import SequentialGradient
+from sgs.items import ItemCall
+from sgs.subset import Subset, SubsetDraw
+from sgs.validate import (
+    coupling_message,
+    validate_encoder,
+    validate_generator,
+    validate_item_dim,
+    validate_sampling,
+    validate_sizes,
+)
+
+
+class SequentialGradientSampler(nn.Module):
+    """Call an encoder on more items than fit in memory, and train it on a sampled part of them.
+
+    `sampler(items)` returns the features of all N items and `loss.backward()` trains the encoder,
+    as if it were called directly. It encodes the items in micro-batches without a graph (stage 1);
+    the head, the loss and its backward are the user's (stage 2); the backward re-encodes a sampled
+    subset, micro-batch by micro-batch, and accumulates its gradients (stage 3; paper 3.3, Alg. 1).
+    The memory kept for the backward does not depend on N.
+
+    The gradients equal those of the direct call when `ratio=1`, items do not interact inside the
+    encoder, and the encoder is deterministic given its random state. When `ratio < 1` they equal
+    those with the feature gradients of unsampled items set to zero, and the others weighted.
+
+    The arguments of a call are those of the encoder. Every tensor in them, also inside lists and
+    dicts, holds one entry per item; wrap in `Shared` what all items have in common. The module mode
+    and the requires_grad flags of the encoder are the user's own; without anything to train, or
+    under `torch.no_grad()`, a call is a micro-batched forward pass.
+
+    Args:
+        encoder: Maps items `[K, ...]` to features `[K, ...]`, a tensor or a pytree of them.
+        micro_batch_size: Items per call that keeps a graph (K in the paper), at least 1. Items of
+            all videos count. Less memory when smaller, less overhead when larger.
+        forward_micro_batch_size: Items per call of the first pass that keeps none, at least 1; as
+            `micro_batch_size` if None. May be larger for speed.
+        ratio: Fraction of the items of each video whose gradient is computed (γ), in (0, 1]. Stage
+            3 costs in proportion.
+        sampler: How the subset is chosen; `Random()` if None. Strategies that look at features
+            choose after stage 1.
+        weights: "inverse_probability" divides each sampled feature gradient by the item's inclusion
+            probability: the expected gradient is the full one. "none" is the paper: it is γ times
+            the full one for strategies with equal probabilities.
+        item_dim: The dimension that indexes items: 0 for `[N, ...]`, 1 for `[B, N, ...]`. Those
+            before it are videos, each sampled on its own.
+        generator: Source of randomness of the sampling; torch's default CPU generator if None.
+        allow_batch_norm: Whether BatchNorm layers in training mode are accepted. They normalise
+            by the statistics of each micro-batch, so gradients differ from the direct ones.
+
+    Attributes:
+        encoder: The encoder itself, unchanged.
+        last_index: Which items had a gradient in the last call that trains: ascending positions
+            `[count]`, or `[B, count]`; None before.
+
+    Raises:
+        TypeError: If `encoder` is no module or wrapped in DistributedDataParallel, or `sampler` or
+            `generator` is of another type.
+        ValueError: If an argument is out of its range, the strategy requires labels, or it has no
+            inclusion probability while `weights` needs one.
+
+    Example:
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=2, ratio=0.3)
+        >>> features = sampler(torch.randn(20, 3, 8, 8))
+        >>> features.square().mean().backward()
+        >>> features.shape, sampler.last_index.shape
+        (torch.Size([20, 4]), torch.Size([6]))
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        micro_batch_size: int,
+        forward_micro_batch_size: int | None = None,
+        ratio: float = 1.0,
+        sampler: AbstractSampler | None = None,
+        weights: str = "inverse_probability",
+        item_dim: int = 0,
+        generator: torch.Generator | None = None,
+        allow_batch_norm: bool = False,
+    ) -> None:
+        sampler = Random() if sampler is None else sampler
+        validate_encoder(encoder)
+        validate_sizes(
+            micro_batch_size=micro_batch_size, forward_micro_batch_size=forward_micro_batch_size
+        )
+        validate_sampling(sampler, ratio=ratio, weights=weights)
+        validate_item_dim(item_dim)
+        validate_generator(generator)
+        super().__init__()
+        self.encoder = encoder
+        self.micro_batch_size = micro_batch_size
+        self.forward_micro_batch_size = forward_micro_batch_size or micro_batch_size
+        self.draw = SubsetDraw(sampler, ratio, weights, generator)
+        self.item_dim = item_dim
+        self.allow_batch_norm = allow_batch_norm
+        self.last_index: Int64[Tensor, "*videos count"] | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the features of all items, with the items' dimensions in front.
+
+        Raises:
+            ValueError: If the arguments hold no items or disagree on their number, the encoder does
+                not return one row per item, or its BatchNorm layers are in training mode.
+        """
+        passes = self._passes(args, kwargs)
+        if not (torch.is_grad_enabled() and passes.inputs):
+            features = passes.encode(self._in_order(passes.call))
+            return features.restore(features.leaves)
+        features, subset = self._encode_and_draw(passes)
+        leaves = SequentialGradient.apply(  # type: ignore[no-untyped-call]
+            passes, subset, features.leaves, *passes.inputs
+        )
+        return features.restore(leaves)
+
+    def encode(self, *args: Any, **kwargs: Any) -> EncodedItems:
+        """Run stage 1 alone, for those who own their loop.
+
+        Returns:
+            The features, as leaves that collect their gradient, and the `backward` of stage 3.
+
+        Raises:
+            ValueError: As a call does, or if there is nothing to train.
+        """
+        passes = self._passes(args, kwargs)
+        if not passes.inputs:
+            raise ValueError(
+                "SequentialGradientSampler.encode: neither the encoder nor the items require a "
+                "gradient, so there is nothing to train. Call the sampler itself for features."
+            )
+        features, subset = self._encode_and_draw(passes)
+        return EncodedItems(passes, features, subset)
+
+    def extra_repr(self) -> str:
+        """Show the options."""
+        return (
+            f"micro_batch_size={self.micro_batch_size}, "
+            f"forward_micro_batch_size={self.forward_micro_batch_size}, ratio={self.draw.ratio}, "
+            f"sampler={self.draw.sampler}, weights={self.draw.weights!r}, item_dim={self.item_dim}"
+        )
+
+    def _passes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TwoPasses:
+        coupled = coupled_batch_norm(self.encoder)
+        if coupled and not self.allow_batch_norm:
+            raise ValueError(coupling_message(coupled))
+        return TwoPasses(
+            self.encoder,
+            ItemCall(args, kwargs, item_dim=self.item_dim),
+            micro_batch_size=self.micro_batch_size,
+            couples_items=bool(coupled),
+        )
+
+    def _encode_and_draw(self, passes: TwoPasses) -> tuple[FeatureBuffer, Subset]:
+        videos, num_items = passes.call.lead_shape[:-1], passes.call.lead_shape[-1]
+        if self.draw.needs_features:
+            features = passes.encode(self._in_order(passes.call))
+            subset = self.draw(videos.numel(), num_items, features=features.of_sampling())
+        else:
+            subset = self.draw(videos.numel(), num_items)
+            features = passes.encode(self._sampled_first(passes.call, subset))
+        self.last_index = subset.index.view(*videos, -1)
+        return features, subset
+
+    def _in_order(self, call: ItemCall) -> Iterator[Tensor]:
+        yield from torch.arange(call.num_items).split(self.forward_micro_batch_size)
+
+    def _sampled_first(self, call: ItemCall, subset: Subset) -> Iterator[Tensor]:
+        # See NOTE [ Replay by groups ]: the sampled items must not share a call with the others.
+        rest = torch.ones(call.num_items, dtype=torch.bool)
+        rest[subset.positions] = False
+        yield from subset.positions.split(self.micro_batch_size)
+        if rest.any():
+            yield from rest.nonzero()[:, 0].split(self.forward_micro_batch_size)

@@ -1,0 +1,105 @@
+"""Which items get a gradient, and with which weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from samplers import AbstractSampler, Candidates, count_from_ratio
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The sampled items of every video.
+
+    Args:
+        index: Ascending positions in each video, on the CPU: grouping never waits for a GPU.
+        weight: What the feature gradient of each item is multiplied by, 0 where the item is not
+            sampled; None where it is 1 for all of them.
+        num_items: Items per video.
+    """
+
+    index: Int64[Tensor, "videos count"]
+    weight: Float64[Tensor, " all_items"] | None
+    num_items: int
+
+    @property
+    def positions(self) -> Int64[Tensor, " sampled"]:
+        """Ascending positions among the items of all videos."""
+        first = torch.arange(len(self.index))[:, None] * self.num_items
+        return (self.index + first).flatten()
+
+    @staticmethod
+    def of(index: Int64[Tensor, "videos count"], num_items: int) -> Subset:
+        """Return the subset of the given items, each with weight 1.
+
+        Raises:
+            ValueError: If a position is out of range, repeated or there is none.
+        """
+        ordered = index.cpu().sort(dim=1).values
+        distinct = bool((ordered.diff(dim=1) > 0).all())
+        if ordered.numel() == 0 or not distinct or ordered.min() < 0 or ordered.max() >= num_items:
+            raise ValueError(
+                f"index={index.tolist()}: expected distinct positions in [0, {num_items}), at "
+                "least one per video."
+            )
+        return Subset(ordered, _weight(ordered, torch.ones_like(ordered), num_items), num_items)
+
+
+def _weight(index: Tensor, value: Tensor, num_items: int) -> Tensor | None:
+    if index.shape[1] == num_items and bool((value == 1).all()):
+        return None
+    weight = torch.zeros(len(index), num_items, dtype=torch.float64)
+    return weight.scatter_(1, index, value.double()).flatten()
+
+
+@dataclass(frozen=True)
+class SubsetDraw:
+    """The rule by which each step draws its subset (paper section 3.3, the third stage).
+
+    Args:
+        sampler: The strategy.
+        ratio: Fraction of the items of each video, in (0, 1].
+        weights: "inverse_probability" or "none".
+        generator: Source of randomness; the default one if None.
+    """
+
+    sampler: AbstractSampler
+    ratio: float
+    weights: str
+    generator: torch.Generator | None
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the subset can only be drawn after the first pass."""
+        return self.ratio < 1 and "features" in self.sampler.requires
+
+    def __call__(
+        self,
+        num_videos: int,
+        num_items: int,
+        *,
+        features: Float[Tensor, "videos items channels"] | None = None,
+    ) -> Subset:
+        """Draw for every video on its own."""
+        count = count_from_ratio(self.ratio, num_items)
+        if count == num_items:
+            return Subset.of(torch.arange(num_items).repeat(num_videos, 1), num_items)
+        indices, values = [], []
+        for video in range(num_videos):
+            known = None if features is None else features[video].detach()
+            candidates = Candidates(num_items=num_items, features=known)
+            index = self.sampler.sample(candidates, count, generator=self.generator)
+            indices.append(index.cpu())
+            values.append(self._weights_of(candidates, index).cpu())
+        index = torch.stack(indices)
+        return Subset(index, _weight(index, torch.stack(values), num_items), num_items)
+
+    def _weights_of(self, candidates: Candidates, index: Tensor) -> Tensor:
+        if self.weights == "none":
+            return torch.ones(len(index), dtype=torch.float64)
+        probability = self.sampler.inclusion_probability(candidates, len(index))
+        return 1 / probability[index]

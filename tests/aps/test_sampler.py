@@ -1,0 +1,146 @@
+from typing import Any
+
+import pytest
+import torch
+
+from aps import ProposalSampler, dense_proposals, pairwise_tiou
+from samplers import (
+    DPP,
+    AbstractSampler,
+    Block,
+    FarthestPoint,
+    Grid,
+    IoUBalanced,
+    Random,
+    ScaleBalanced,
+)
+
+STRATEGIES = [
+    Random(),
+    Grid(),
+    Block(),
+    FarthestPoint(),
+    DPP(),
+    IoUBalanced(),
+    ScaleBalanced(),
+]
+NUM_SNIPPETS = 32
+GT_SEGMENTS = [torch.tensor([[0.1, 0.4], [0.5, 0.9]]), torch.zeros(0, 2)]
+
+
+def sampler(strategy: AbstractSampler | None = None, **options: Any) -> ProposalSampler:
+    options = {"num_snippets": NUM_SNIPPETS} | options
+    return ProposalSampler(
+        strategy, generator=torch.Generator().manual_seed(0), **{"ratio": 0.06} | options
+    )
+
+
+def features() -> torch.Tensor:
+    return torch.randn(2, NUM_SNIPPETS, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_every_strategy_keeps_the_same_number_for_every_video(strategy: AbstractSampler) -> None:
+    index = sampler(strategy)(2, gt_segments=GT_SEGMENTS, features=features())
+    assert index.shape == (2, 32)
+    assert index.dtype == torch.int64
+    assert bool((index.diff(dim=1) > 0).all())
+    assert index.max() < 528
+
+
+def test_six_percent_of_8256_proposals_are_495() -> None:
+    assert sampler(num_snippets=128)(3).shape == (3, 495)
+
+
+def test_videos_are_sampled_on_their_own() -> None:
+    first, second = sampler()(2)
+    assert not torch.equal(first, second)
+
+
+def test_every_call_draws_anew() -> None:
+    proposals = sampler()
+    assert not torch.equal(proposals(1), proposals(1))
+
+
+def test_evaluation_returns_everything() -> None:
+    index = sampler().eval()(2)
+    assert torch.equal(index, torch.arange(528).expand(2, -1))
+
+
+def test_training_with_ratio_1_returns_everything() -> None:
+    assert torch.equal(sampler(IoUBalanced(), ratio=1.0)(2), torch.arange(528).expand(2, -1))
+
+
+def test_evaluation_on_a_grid_is_fixed() -> None:
+    proposals = sampler(evaluation_ratio=0.2).eval()
+    first, second = proposals(1), proposals(2)
+    assert first.shape == (1, 106)
+    assert torch.equal(first.expand(2, -1), second)
+
+
+def test_balanced_strategy_sees_the_ground_truth_of_each_video() -> None:
+    """A third of the proposals is drawn from each tIoU bin; without ground truth all have 0."""
+    proposals = sampler(IoUBalanced())
+    drawn = proposals.proposals[proposals(2, gt_segments=GT_SEGMENTS)[0]]
+    best = pairwise_tiou(drawn, GT_SEGMENTS[0]).amax(dim=1)
+    counts = [int(((best >= low) & (best < high)).sum()) for low, high in ((0, 0.3), (0.3, 0.7))]
+    assert sorted([*counts, 32 - sum(counts)]) == [10, 11, 11]
+
+
+def test_proposal_feature_is_the_mean_of_its_snippets() -> None:
+    means = sampler()._mean_features(features()[0])
+    for position in (0, 31, 40, 300, 527):
+        start, end = (dense_proposals(NUM_SNIPPETS)[position] * NUM_SNIPPETS).round().long()
+        torch.testing.assert_close(means[position], features()[0, start:end].mean(dim=0))
+
+
+def test_proposals_are_no_part_of_a_checkpoint() -> None:
+    assert sampler().state_dict() == {}
+
+
+def test_index_selects_normalised_proposals_inside_the_video() -> None:
+    proposals = sampler()
+    chosen = proposals.proposals[proposals(4)]
+    assert chosen.shape == (4, 32, 2)
+    assert bool((chosen[..., 1] > chosen[..., 0]).all())
+    assert chosen.min() >= 0
+    assert chosen.max() <= 1
+
+
+ERRORS = [
+    ({"strategy": "random"}, TypeError, r"sampler='random'\): expected a strategy object"),
+    ({"ratio": 0.0}, ValueError, r"ratio=0.0\): expected a value in \(0, 1\]"),
+    ({"evaluation_ratio": 2.0}, ValueError, r"evaluation_ratio=2.0\): expected a value"),
+    ({"num_snippets": 0}, ValueError, r"num_snippets=0\): expected at least 1"),
+]
+
+
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize(("options", "error", "message"), ERRORS, ids=str)
+def test_bad_argument_is_refused_when_built(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        sampler(**options)
+
+
+def test_missing_ground_truth_is_refused() -> None:
+    with pytest.raises(ValueError, match="requires `tiou`"):
+        sampler(IoUBalanced())(2)
+
+
+def test_missing_features_are_refused() -> None:
+    with pytest.raises(ValueError, match="requires `features`"):
+        sampler(DPP())(2)
+
+
+def test_another_number_of_videos_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"gt_segments=...\): expected one entry for each of the 3"
+    ):
+        sampler()(3, gt_segments=GT_SEGMENTS)
+
+
+def test_another_number_of_snippets_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 32 snippets per video"):
+        sampler(DPP())(2, features=features()[:, :5])

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from hypothesis import given, strategies as st
+
+from aps import pairwise_tiou
+
+
+def by_hand(first: tuple[float, float], second: tuple[float, float]) -> float:
+    """One pair, in Python."""
+    intersection = max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
+    union = (first[1] - first[0]) + (second[1] - second[0]) - intersection
+    return intersection / union if union > 0 else 0.0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((0, 2), (1, 3), 1 / 3),
+        ((0, 2), (0, 2), 1),
+        ((0, 4), (1, 2), 1 / 4),
+        ((0, 1), (1, 2), 0),
+        ((0, 1), (5, 6), 0),
+        ((1, 1), (1, 1), 0),
+        ((1, 1), (0, 2), 0),
+    ],
+)
+def test_tiou_of_hand_made_cases(
+    first: tuple[float, float], second: tuple[float, float], expected: float
+) -> None:
+    tiou = pairwise_tiou(torch.tensor([first]).double(), torch.tensor([second]).double())
+    assert tiou.item() == pytest.approx(expected, abs=1e-15)
+
+
+segments = st.lists(
+    st.tuples(st.floats(0, 100), st.floats(0, 100)).map(lambda pair: tuple(sorted(pair))),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(first=segments, second=segments)
+def test_tiou_against_one_pair_at_a_time(
+    first: list[tuple[float, float]], second: list[tuple[float, float]]
+) -> None:
+    tensors = [torch.tensor(x, dtype=torch.float64) for x in (first, second)]
+    expected = torch.tensor([[by_hand(a, b) for b in second] for a in first], dtype=torch.float64)
+    torch.testing.assert_close(pairwise_tiou(*tensors), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_tiou_of_no_segments_is_empty() -> None:
+    assert pairwise_tiou(torch.zeros(0, 2), torch.zeros(3, 2)).shape == (0, 3)
+
+
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize("position", [0, 1])
+def test_other_shapes_are_refused(position: int) -> None:
+    arguments = [torch.zeros(3, 2), torch.zeros(3, 2)]
+    arguments[position] = torch.zeros(2)
+    name = ("segments", "others")[position]
+    with pytest.raises(ValueError, match=rf"{name}=...\): expected shape \[segments, 2\]"):
+        pairwise_tiou(*arguments)

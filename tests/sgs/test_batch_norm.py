@@ -1,0 +1,122 @@
+"""BatchNorm couples items: refused, frozen, or accepted on purpose."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sgs import SequentialGradientSampler, freeze_batch_norm
+from tests.reference import assert_same, coupling_loss, gradients_of, run
+
+NUM_ITEMS = 8
+
+
+def encoder() -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        norm = nn.BatchNorm3d(4)
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        layers = nn.Sequential(nn.Conv3d(2, 4, 3), nn.Sequential(norm, nn.ReLU()), nn.Flatten())
+        return layers.double()
+
+
+def items() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(NUM_ITEMS, 2, 3, 4, 4, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize("grad_enabled", [True, False])
+def test_train_mode_batch_norm_is_rejected_with_reason(grad_enabled: bool) -> None:
+    sampler = SequentialGradientSampler(encoder(), micro_batch_size=4)
+    with (
+        torch.set_grad_enabled(grad_enabled),
+        pytest.raises(ValueError, match=r"'1.0' \(BatchNorm3d\) normalise.*freeze_batch_norm"),
+    ):
+        sampler(items())
+
+
+def test_batch_norm_without_running_statistics_is_rejected_in_eval_mode_too() -> None:
+    layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval()
+    with pytest.raises(ValueError, match=r"'1' \(BatchNorm1d\) normalise"):
+        SequentialGradientSampler(layers, micro_batch_size=4)(torch.randn(8, 3))
+
+
+def test_all_offending_layers_are_named() -> None:
+    layers = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 4), nn.BatchNorm1d(4))
+    with pytest.raises(ValueError, match=r"'0' \(BatchNorm1d\), '2' \(BatchNorm1d\)"):
+        SequentialGradientSampler(layers, micro_batch_size=4)(torch.randn(8, 3))
+
+
+def test_eval_mode_batch_norm_is_exact() -> None:
+    layers = encoder().eval()
+    expected = run(layers, lambda: layers(items()))[1]
+    sampler = SequentialGradientSampler(layers, micro_batch_size=3)
+    assert_same(run(layers, lambda: sampler(items()))[1], expected)
+
+
+@pytest.mark.parametrize("freeze_affine", [True, False])
+def test_frozen_batch_norm_is_exact_and_outlasts_train(freeze_affine: bool) -> None:
+    direct = encoder().eval()
+    layers = freeze_batch_norm(encoder(), freeze_affine=freeze_affine).train()
+    expected = run(direct, lambda: direct(items()))[1]
+    if freeze_affine:
+        expected |= {"1.0.weight": None, "1.0.bias": None}
+    statistics = layers[1][0].running_mean.clone()
+    sampler = SequentialGradientSampler(layers, micro_batch_size=3)
+    assert_same(run(layers, lambda: sampler(items()))[1], expected)
+    assert torch.equal(layers[1][0].running_mean, statistics)
+
+
+def test_freezing_keeps_parameters_checkpoints_and_copies() -> None:
+    layers = encoder()
+    parameters, state = list(layers.parameters()), copy.deepcopy(layers.state_dict())
+    frozen = freeze_batch_norm(layers)
+    assert frozen is layers
+    assert all(a is b for a, b in zip(frozen.parameters(), parameters, strict=True))
+    frozen.load_state_dict(state)
+    encoder().load_state_dict(copy.deepcopy(frozen).state_dict())
+
+
+def test_freezing_a_bare_layer_returns_its_replacement() -> None:
+    assert type(freeze_batch_norm(nn.BatchNorm1d(3))).__name__ == "FrozenBatchNorm"
+
+
+def test_freezing_without_statistics_is_refused() -> None:
+    layers = nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False))
+    with pytest.raises(ValueError, match=r"layers \['0'\] keep no running statistics"):
+        freeze_batch_norm(layers)
+
+
+def test_accepted_batch_norm_repeats_its_micro_batches_and_updates_statistics_once() -> None:
+    layers, direct = encoder(), encoder()
+    sampler = SequentialGradientSampler(layers, micro_batch_size=4, allow_batch_norm=True)
+    expected = run(direct, lambda: torch.cat([direct(part) for part in items().split(4)]))[1]
+    assert_same(run(layers, lambda: sampler(items()))[1], expected)
+    for ours, theirs in zip(layers.buffers(), direct.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert layers[1][0].num_batches_tracked == 2
+
+
+def test_accepted_batch_norm_differs_from_one_direct_call() -> None:
+    """The reason for the refusal: this is the error that it prevents."""
+    layers, direct = encoder(), encoder()
+    sampler = SequentialGradientSampler(layers, micro_batch_size=4, allow_batch_norm=True)
+    expected = run(direct, lambda: direct(items()))[1]
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_same(run(layers, lambda: sampler(items()))[1], expected, rtol=1e-2)
+
+
+def test_accepted_batch_norm_repeats_whole_micro_batches_for_an_own_index() -> None:
+    layers, direct = encoder(), encoder()
+    encoded = SequentialGradientSampler(layers, micro_batch_size=4, allow_batch_norm=True).encode(
+        items()
+    )
+    index = torch.tensor([1, 2])
+    coupling_loss(encoded.features).backward()
+    encoded.backward(encoded.features.grad, index)
+    gradient = torch.zeros(4, *encoded.features.shape[1:], dtype=torch.float64)
+    gradient[index] = encoded.features.grad[index]
+    direct(items()[:4]).backward(gradient)
+    assert_same(gradients_of(layers), gradients_of(direct))

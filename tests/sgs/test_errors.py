@@ -1,0 +1,174 @@
+"""Every refusal says what was expected, what was got and what to do."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from samplers import AbstractSampler, Candidates, FarthestPoint, IoUBalanced, Random
+from sgs import SequentialGradientSampler, Shared
+
+pytestmark = pytest.mark.usefixtures("raw_errors")
+
+ARGUMENTS = [
+    ({"micro_batch_size": 0}, ValueError, r"micro_batch_size=0\): expected an integer of at least"),
+    ({"micro_batch_size": 2.0}, ValueError, r"micro_batch_size=2.0\): expected an integer"),
+    ({"forward_micro_batch_size": 0}, ValueError, r"forward_micro_batch_size=0\): expected an int"),
+    ({"ratio": 0}, ValueError, r"ratio=0\): expected a value in \(0, 1\], got 0. To train only"),
+    ({"ratio": 1.5}, ValueError, r"ratio=1.5\): expected a value in \(0, 1\], got 1.5"),
+    ({"weights": "ht"}, ValueError, r"weights='ht'\): expected one of \('inverse_probability'"),
+    ({"sampler": "random"}, TypeError, r"sampler='random'\): expected a strategy object"),
+    ({"sampler": IoUBalanced()}, ValueError, r"requires \['tiou'\], which items without labels"),
+    ({"sampler": FarthestPoint(), "ratio": 0.5}, ValueError, "has no inclusion probability"),
+    ({"item_dim": -1}, ValueError, r"item_dim=-1\): expected 0 for items of shape \[N, ...\]"),
+    ({"generator": 0}, TypeError, r"generator=0\): expected a torch.Generator or None"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), ARGUMENTS, ids=lambda x: str(x)[:40])
+def test_bad_argument_is_refused_when_built(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        SequentialGradientSampler(nn.Linear(3, 4), **{"micro_batch_size": 2} | arguments)
+
+
+def test_encoder_that_is_no_module_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"encoder=function\): expected an nn.Module"):
+        SequentialGradientSampler(lambda items: items, micro_batch_size=2)
+
+
+def test_encoder_wrapped_in_ddp_is_refused() -> None:
+    wrapped = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
+    with pytest.raises(TypeError, match="Wrap the encoder first, and the whole model in DDP"):
+        SequentialGradientSampler(wrapped, micro_batch_size=2)
+
+
+def test_strategy_without_probability_is_fine_where_nothing_is_weighted() -> None:
+    encoder = nn.Linear(3, 4)
+    SequentialGradientSampler(encoder, micro_batch_size=2, sampler=FarthestPoint())
+    SequentialGradientSampler(
+        encoder, micro_batch_size=2, sampler=FarthestPoint(), ratio=0.5, weights="none"
+    )
+
+
+CALLS = [
+    ((), "the arguments hold no tensor of items"),
+    (("text",), "the arguments hold no tensor of items"),
+    ((torch.randn(0, 3),), r"items of shape \[0\] \+ ...: expected at least one item"),
+    (
+        ({"a": torch.randn(4, 3), "b": torch.randn(5)},),
+        r"shapes \[\[4, 3\], \[5\]\] \(item_dim=0\)",
+    ),
+    (
+        (torch.randn(4, 3), torch.tensor(0.1)),
+        r"Wrap in Shared\(...\) what all items have in common",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), CALLS, ids=lambda x: str(x)[:30])
+def test_bad_call_is_refused(args: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2)(*args)
+
+
+def test_items_without_an_item_dimension_are_refused() -> None:
+    sampler = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2, item_dim=1)
+    with pytest.raises(ValueError, match=r"expected the same first 2 dimension\(s\)"):
+        sampler(torch.randn(4))
+
+
+class Returns(nn.Module):
+    """Returns what it is told to, depending on how many items it sees."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.answer = answer
+
+    def forward(self, items: Tensor) -> Any:
+        return self.answer(items * self.scale)
+
+
+OUTPUTS = [
+    (lambda x: x.mean(), r"shape \[\] for a micro-batch of 2 item\(s\): expected 2 row\(s\)"),
+    (lambda x: x[:1], r"shape \[1, 3\] for a micro-batch of 2 item\(s\)"),
+    (lambda x: [x] * len(x), "expected the same structure for all items"),
+    (lambda x: x[:, : len(x)], r"features of shape \[1\] and torch.float32 for one micro-batch"),
+    (lambda x: x.double() if len(x) == 1 else x, r"\[3\] and torch.float64 for one micro-batch"),
+    (lambda x: (x, len(x)), "expected outputs that are no tensors to be the same for all items"),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), OUTPUTS, ids=lambda x: str(x)[:30])
+def test_bad_encoder_output_is_refused(answer: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SequentialGradientSampler(Returns(answer), micro_batch_size=2)(torch.randn(5, 3))
+
+
+def test_feature_guided_strategy_needs_a_single_tensor() -> None:
+    sampler = SequentialGradientSampler(
+        Returns(lambda x: (x, x)),
+        micro_batch_size=2,
+        ratio=0.5,
+        sampler=FarthestPoint(),
+        weights="none",
+    )
+    with pytest.raises(ValueError, match="the encoder returned 2 tensors: expected a single one"):
+        sampler(torch.randn(6, 3))
+
+
+def test_explicit_form_without_anything_to_train_is_refused() -> None:
+    sampler = SequentialGradientSampler(nn.Linear(3, 4).requires_grad_(False), micro_batch_size=2)
+    with pytest.raises(ValueError, match="there is nothing to train"):
+        sampler.encode(torch.randn(6, 3))
+
+
+@pytest.mark.parametrize("gradient", [torch.ones(6, 3), torch.ones(5, 4), [torch.ones(6, 4)]])
+def test_feature_gradient_of_another_shape_is_refused(gradient: Any) -> None:
+    encoded = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2).encode(
+        torch.randn(6, 3)
+    )
+    with pytest.raises(
+        ValueError, match=r"in the structure of `features` and of shape \[\[6, 4\]\]"
+    ):
+        encoded.backward(gradient)
+
+
+@pytest.mark.parametrize("index", [[0, 0], [6], [-1], []])
+def test_bad_index_is_refused(index: list[int]) -> None:
+    encoded = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2).encode(
+        torch.randn(6, 3)
+    )
+    with pytest.raises(ValueError, match=r"expected distinct positions in \[0, 6\)"):
+        encoded.backward(torch.ones(6, 4), torch.tensor(index, dtype=torch.int64))
+
+
+@dataclass(frozen=True)
+class AlwaysFirst(AbstractSampler):
+    """A strategy from outside the library."""
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def has_inclusion_probability(self) -> bool:
+        return False
+
+    def _sample(self, candidates: Candidates, count: int, generator: torch.Generator) -> Tensor:
+        return torch.arange(count)
+
+    def _inclusion_probability(self, candidates: Candidates, count: int) -> Tensor:
+        raise ValueError("none")
+
+
+def test_own_strategies_are_accepted() -> None:
+    sampler = SequentialGradientSampler(
+        nn.Linear(3, 4), micro_batch_size=2, ratio=0.5, sampler=AlwaysFirst(), weights="none"
+    )
+    sampler(torch.randn(6, 3)).sum().backward()
+    assert sampler.last_index.tolist() == [0, 1, 2]
+    assert isinstance(Random(), AbstractSampler)
+    assert Shared(1).value == 1

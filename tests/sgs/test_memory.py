@@ -1,0 +1,107 @@
+"""What is kept for the backward does not grow with the number of items."""
+
+import gc
+import weakref
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from samplers import DPP
+from sgs import SequentialGradientSampler
+
+MICRO_BATCH_SIZE = 4
+
+
+def encoder() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv3d(3, 8, 3, padding=1),
+        nn.GELU(),
+        nn.Conv3d(8, 8, 3),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+    )
+
+
+class SavedBytes:
+    """Counts the bytes that autograd keeps, and their peak: exact, on any device."""
+
+    def __init__(self) -> None:
+        self.current = self.peak = 0
+
+    def pack(self, tensor: Tensor) -> tuple[Tensor, object]:
+        size = tensor.numel() * tensor.element_size()
+        self.current += size
+        self.peak = max(self.peak, self.current)
+
+        class Token:
+            pass
+
+        token = Token()
+        weakref.finalize(token, self._release, size)
+        return tensor, token
+
+    def _release(self, size: int) -> None:
+        self.current -= size
+
+
+def peak_saved_bytes(wrap: Callable[[nn.Module], Callable[[Tensor], Tensor]], items: int) -> int:
+    """Peak over one forward and backward of the encoder; the head's own graph is left out."""
+    counter, encode = SavedBytes(), wrap(encoder())
+    with torch.autograd.graph.saved_tensors_hooks(counter.pack, lambda packed: packed[0]):
+        features = encode(torch.randn(items, 3, 4, 8, 8))
+        features.backward(torch.ones_like(features))
+    del features
+    gc.collect()
+    assert counter.current == 0, "something was left alive"
+    return counter.peak
+
+
+def wrapped(**options: object) -> Callable[[nn.Module], SequentialGradientSampler]:
+    return lambda module: SequentialGradientSampler(
+        module, micro_batch_size=MICRO_BATCH_SIZE, **options
+    )
+
+
+def test_saved_bytes_do_not_grow_with_num_items() -> None:
+    peaks = [peak_saved_bytes(wrapped(), n) for n in (8, 32, 128)]
+    assert peaks[0] == peaks[1] == peaks[2] > 0
+
+
+def test_saved_bytes_do_not_grow_with_num_items_when_guided_by_features() -> None:
+    peaks = [peak_saved_bytes(wrapped(ratio=0.5, sampler=DPP()), n) for n in (8, 32, 128)]
+    assert peaks[0] == peaks[1] == peaks[2] > 0
+
+
+def test_saved_bytes_of_the_direct_call_grow_with_num_items() -> None:
+    """The negative control: the counter does see growth."""
+    small, large = (peak_saved_bytes(lambda module: module, n) for n in (8, 32))
+    assert 3.5 < large / small < 4.5
+
+
+def test_saved_bytes_are_those_of_one_micro_batch() -> None:
+    ours = peak_saved_bytes(wrapped(), 32)
+    assert ours == peak_saved_bytes(lambda module: module, MICRO_BATCH_SIZE)
+
+
+def test_nothing_is_saved_between_the_passes() -> None:
+    counter = SavedBytes()
+    with torch.autograd.graph.saved_tensors_hooks(counter.pack, lambda packed: packed[0]):
+        features = wrapped()(encoder())(torch.randn(32, 3, 4, 8, 8))
+        assert counter.peak == 0
+        features.sum().backward()
+    assert counter.peak > 0
+
+
+def test_features_and_items_are_freed_without_the_garbage_collector() -> None:
+    sampler = wrapped(ratio=0.5)(encoder())
+    items = torch.randn(8, 3, 4, 8, 8)
+    gc.disable()
+    try:
+        features = sampler(items)
+        features.sum().backward()
+        watched = [weakref.ref(items), weakref.ref(features)]
+        del items, features
+        assert [reference() for reference in watched] == [None, None]
+    finally:
+        gc.enable()

@@ -1,0 +1,245 @@
+"""Both passes see the same world: random numbers, autocast, mode, buffers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import sgs.engine
+from sgs import SequentialGradientSampler
+from sgs.replay import Autocast, RandomState
+from tests.reference import assert_same, coupling_loss, direct_features, gradients_of, run
+from tests.sgs.encoders import ENCODERS
+
+NUM_ITEMS = 10
+GROUPS = list(torch.arange(NUM_ITEMS).split(4))
+
+
+@contextmanager
+def nothing_restored(self: object) -> Iterator[None]:
+    yield
+
+
+def dropout_gradients() -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
+    case = ENCODERS["dropout"]
+    encoder, items = case.make(), case.items(NUM_ITEMS)
+    torch.manual_seed(2)
+    expected = run(encoder, lambda: direct_features(encoder, items, groups=GROUPS))[1]
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    torch.manual_seed(2)
+    return run(encoder, lambda: sampler(items))[1], expected
+
+
+def test_dropout_masks_are_replayed() -> None:
+    assert_same(*dropout_gradients())
+
+
+def test_dropout_without_replay_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RandomState, "restored", nothing_restored)
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_same(*dropout_gradients())
+
+
+def test_caller_random_state_is_unchanged_by_the_backward() -> None:
+    case = ENCODERS["dropout"]
+    loss = coupling_loss(SequentialGradientSampler(case.make(), micro_batch_size=4)(case.items(9)))
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    loss.backward()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_random_state_is_kept_for_a_deterministic_encoder() -> None:
+    for name, expected in (("linear", 1), ("dropout", 3)):
+        case = ENCODERS[name]
+        sampler = SequentialGradientSampler(case.make(), micro_batch_size=4)
+        passes = sampler._passes((case.items(NUM_ITEMS),), {})
+        passes.encode(GROUPS)
+        assert len({id(m.random_state) for m in passes._micro_batches}) == expected
+
+
+class RecordsAutocast(nn.Linear):
+    """Keeps the dtype of what it computed."""
+
+    def forward(self, items: Tensor) -> Tensor:
+        output = super().forward(items)
+        self.dtypes = [*getattr(self, "dtypes", []), output.dtype]
+        return output
+
+
+def autocast_gradients() -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
+    torch.manual_seed(0)
+    encoder = nn.Sequential(RecordsAutocast(6, 32), nn.GELU(), nn.Linear(32, 4))
+    items = torch.randn(NUM_ITEMS, 6)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    results = []
+    for features in (
+        lambda: direct_features(encoder, items, groups=GROUPS),
+        lambda: sampler(items),
+    ):
+        encoder.zero_grad()
+        # With its cache of cast weights, one graph would sum their gradients in bfloat16.
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+            outputs = features()
+        coupling_loss(outputs.float()).backward()
+        results.append(gradients_of(encoder))
+    return results[1], results[0]
+
+
+def test_autocast_is_replayed_in_a_backward_outside_of_it() -> None:
+    # The same micro-batches in bfloat16: only the order of summation in float32 differs.
+    assert_same(*autocast_gradients(), rtol=1e-5)
+
+
+def test_autocast_left_out_of_the_second_pass_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Autocast, "restored", nothing_restored)
+    # Either the values differ, or autograd notices that the feature gradients have another dtype.
+    with pytest.raises((AssertionError, RuntimeError), match=r"relative error|dtype"):
+        assert_same(*autocast_gradients(), rtol=1e-5)
+
+
+def test_both_passes_compute_in_the_callers_precision() -> None:
+    encoder = RecordsAutocast(6, 4)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = sampler(torch.randn(8, 6))
+    features.float().sum().backward()
+    assert encoder.dtypes == [torch.bfloat16] * 4
+
+
+def test_a_call_outside_autocast_stays_outside_when_the_backward_is_inside() -> None:
+    encoder = RecordsAutocast(6, 4)
+    features = SequentialGradientSampler(encoder, micro_batch_size=8)(torch.randn(8, 6))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features.sum().backward()
+    assert encoder.dtypes == [torch.float32] * 2
+
+
+# Reentrant checkpoints say in every pass without a graph that there will be no gradient.
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpoints_inside_the_encoder_are_exact(use_reentrant: bool) -> None:
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(6, 8)
+            self.second = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.3), nn.Linear(8, 4))
+
+        def forward(self, items: Tensor) -> Tensor:
+            return checkpoint(self.second, self.first(items), use_reentrant=use_reentrant)
+
+    torch.manual_seed(0)
+    encoder, items = Checkpointed().double(), ENCODERS["linear"].items(NUM_ITEMS)
+    torch.manual_seed(2)
+    expected = run(encoder, lambda: direct_features(encoder, items, groups=GROUPS))[1]
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    torch.manual_seed(2)
+    assert_same(run(encoder, lambda: sampler(items))[1], expected)
+
+
+def test_grad_scaler_reaches_every_micro_batch() -> None:
+    case = ENCODERS["linear"]
+    encoder, items = case.make(), case.items(NUM_ITEMS)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    expected = run(encoder, lambda: direct_features(encoder, items))[1]
+    encoder.zero_grad()
+    (coupling_loss(sampler(items)) * 1024).backward()
+    scaled = gradients_of(encoder)
+    assert_same({name: g / 1024 for name, g in scaled.items()}, expected)
+
+
+def test_a_changed_mode_is_refused() -> None:
+    case = ENCODERS["dropout"]
+    encoder = case.make()
+    loss = SequentialGradientSampler(encoder, micro_batch_size=4)(case.items(NUM_ITEMS)).sum()
+    encoder.eval()
+    with pytest.raises(RuntimeError, match="changed between training and evaluation mode"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("what", ["weight", "item tensor 0"])
+def test_values_modified_between_the_passes_are_refused(what: str) -> None:
+    case = ENCODERS["linear"]
+    encoder, items = case.make(), case.items(NUM_ITEMS)
+    loss = SequentialGradientSampler(encoder, micro_batch_size=4)(items).sum()
+    with torch.no_grad():
+        (encoder.weight if what == "weight" else items).mul_(2)
+    with pytest.raises(RuntimeError, match=rf"\['{what}'\] were modified in place"):
+        loss.backward()
+
+
+def test_items_made_in_inference_mode_are_accepted() -> None:
+    case = ENCODERS["linear"]
+    with torch.inference_mode():
+        items = case.items(NUM_ITEMS)
+    encoder = case.make()
+    expected = run(encoder, lambda: encoder(items.clone()))[1]
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    assert_same(run(encoder, lambda: sampler(items))[1], expected)
+
+
+def test_parameters_frozen_between_the_passes_still_follow_the_first() -> None:
+    case = ENCODERS["linear"]
+    encoder, items = case.make(), case.items(NUM_ITEMS)
+    expected = run(encoder, lambda: encoder(items))[1]["bias"]
+    loss = coupling_loss(SequentialGradientSampler(encoder, micro_batch_size=4)(items))
+    encoder.zero_grad()
+    encoder.weight.requires_grad_(False)
+    gradients = torch.autograd.grad(loss, encoder.bias)
+    torch.testing.assert_close(gradients[0], expected, rtol=1e-12, atol=0)
+
+
+def test_double_backward_is_refused() -> None:
+    case = ENCODERS["linear"]
+    loss = coupling_loss(SequentialGradientSampler(case.make(), micro_batch_size=4)(case.items(9)))
+    with pytest.raises(RuntimeError, match="create_graph=True\\) is not supported"):
+        loss.backward(create_graph=True)
+
+
+def test_every_rank_gets_a_gradient_for_every_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the process group: only the question whether there is one matters here."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    case = ENCODERS["unused_submodule"]
+    encoder = case.make()
+    coupling_loss(SequentialGradientSampler(encoder, micro_batch_size=4)(case.items(9))).backward()
+    assert torch.equal(encoder.unused.weight.grad, torch.zeros_like(encoder.unused.weight))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("autocast", [False, True])
+def test_dropout_and_autocast_are_replayed_on_cuda(autocast: bool) -> None:
+    encoder = ENCODERS["dropout"].make().float().cuda()
+    items = torch.randn(NUM_ITEMS, 6, device="cuda")
+    groups = [group.cuda() for group in GROUPS]
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    results = []
+    for features in (
+        lambda: direct_features(encoder, items, groups=groups),
+        lambda: sampler(items),
+    ):
+        encoder.zero_grad()
+        torch.manual_seed(2)
+        with torch.autocast("cuda", dtype=torch.bfloat16) if autocast else nullcontext():
+            outputs = features()
+        outputs.float().square().sum().backward()
+        results.append(gradients_of(encoder))
+    assert_same(results[1], results[0], rtol=1e-5)
+
+
+def test_engine_swaps_aliases_only_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control of the aliases: without them gradients arrive twice."""
+
+    @contextmanager
+    def no_aliases(encoder: nn.Module, trainable: list[Tensor]) -> Iterator[dict[int, Tensor]]:
+        yield {id(parameter): parameter for parameter in trainable}
+
+    case = ENCODERS["linear"]
+    encoder, items = case.make(), case.items(NUM_ITEMS)
+    expected = run(encoder, lambda: encoder(items))[1]
+    monkeypatch.setattr(sgs.engine, "aliased_parameters", no_aliases)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_same(run(encoder, lambda: sampler(items))[1], expected)
