@@ -1,0 +1,72 @@
+"""Elementary symmetric polynomials in log space, and the random subsets that they normalise.
+
+e_l(w) sums the product of w over every subset of l of the weights. At the size of the paper
+(8,256 proposals, 495 of them) it exceeds the largest float64, hence the logarithms.
+"""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+
+def log_polynomials(
+    log_weights: Float64[Tensor, " weights"], max_degree: int
+) -> Float64[Tensor, "weights_plus_1 degrees"]:
+    """Return log e_l of the first n weights, in row n and column l.
+
+    Each step adds positive terms only, so nothing cancels.
+    """
+    row = log_weights.new_full((max_degree + 1,), -torch.inf)
+    row[0] = 0
+    rows = [row]
+    for log_weight in log_weights:
+        row = row.clone()
+        row[1:] = torch.logaddexp(row[1:], log_weight + rows[-1][:-1])
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def draw_subset(
+    log_weights: Float64[Tensor, " weights"],
+    table: Float64[Tensor, "weights_plus_1 degrees"],
+    *,
+    size: int,
+    generator: torch.Generator,
+) -> list[int]:
+    """Draw a subset of `size` weights with probability proportional to its product."""
+    uniform = torch.rand(
+        len(log_weights), generator=generator, dtype=torch.float64, device=generator.device
+    )
+    log_uniform = uniform.log().tolist()
+    log_weight, log_e = log_weights.tolist(), table.tolist()
+    subset: list[int] = []
+    for n in reversed(range(len(log_weight))):
+        left = size - len(subset)
+        if left == 0:
+            break
+        if log_uniform[n] < log_weight[n] + log_e[n][left - 1] - log_e[n + 1][left]:
+            subset.append(n)
+    return subset
+
+
+def membership(
+    log_weights: Float64[Tensor, " weights"],
+    table: Float64[Tensor, "weights_plus_1 degrees"],
+    *,
+    size_weights: Float64[Tensor, " degrees"],
+) -> Float64[Tensor, " weights"]:
+    """Return the probability of each weight to be in `draw_subset`, summed over sizes.
+
+    The sum over sizes is weighted by `size_weights`, which need not add up to 1. One sweep follows
+    how many weights are still to be drawn as `draw_subset` walks down the table.
+    """
+    state = size_weights
+    probability = torch.zeros_like(log_weights)
+    for n in reversed(range(len(log_weights))):
+        # Degrees above n + 1 have e = 0 and carry no state: 0 / 0 there means 0.
+        taken = (log_weights[n] + table[n, :-1] - table[n + 1, 1:]).exp().nan_to_num(nan=0.0)
+        moved = state[1:] * taken
+        probability[n] = moved.sum()
+        state = torch.cat([state[:1], state[1:] - moved])
+        state[:-1] += moved
+    return probability

@@ -1,0 +1,73 @@
+"""Sampling of one connected block (paper section 3.5, heuristic)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from samplers.base import AbstractSampler
+from samplers.candidates import Candidates
+
+# Centres handled at once by the exact probabilities: 4 MiB of keys on a map of 8,256 proposals.
+_CENTRES_PER_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Block(AbstractSampler):
+    """Choose one run of consecutive items, or one square block of the proposal map.
+
+    Along time the first item of the run is uniform over the places where the run fits. On the map
+    the centre is uniform over the proposals, and the block holds the `count` proposals nearest to
+    it in Chebyshev distance; of those at the same distance, the first in row-major order. So a
+    block is a square, completed by a part of the next ring, and can reach every edge: what falls
+    outside the map is made up for inside.
+
+    Its inclusion probabilities differ between items. On the map they are found by trying every
+    centre, which takes num_items² steps (a second for 8,256 proposals on one core) and little
+    memory.
+    """
+
+    @property
+    def has_inclusion_probability(self) -> bool:
+        """Always."""
+        return True
+
+    def _sample(
+        self, candidates: Candidates, count: int, generator: torch.Generator
+    ) -> Int64[Tensor, " count"]:
+        on_map = candidates.valid is not None
+        num_places = candidates.num_items if on_map else candidates.num_items - count + 1
+        place = torch.randint(num_places, (1,), generator=generator, device=generator.device)
+        if candidates.valid is None:
+            return place + torch.arange(count, device=place.device)
+        cells = candidates.valid.nonzero()
+        return _blocks(cells, place.to(cells.device), count=count)[0]
+
+    def _inclusion_probability(
+        self, candidates: Candidates, count: int
+    ) -> Float64[Tensor, " items"]:
+        num_items = candidates.num_items
+        if candidates.valid is None:
+            item = torch.arange(num_items)
+            first = (item - count + 1).clamp(min=0)
+            last = item.clamp(max=num_items - count)
+            return (last - first + 1).double() / (num_items - count + 1)
+        cells = candidates.valid.nonzero()
+        hits = cells.new_zeros(num_items)
+        for centres in torch.arange(num_items, device=cells.device).split(_CENTRES_PER_CHUNK):
+            blocks = _blocks(cells, centres, count=count)
+            hits += torch.bincount(blocks.flatten(), minlength=num_items)
+        return hits.double() / num_items
+
+
+def _blocks(
+    cells: Int64[Tensor, "items 2"], centres: Int64[Tensor, " centres"], *, count: int
+) -> Int64[Tensor, "centres count"]:
+    """Return the `count` cells nearest to each centre, in no particular order."""
+    distance = torch.zeros(len(centres), len(cells), dtype=torch.int64, device=cells.device)
+    for axis in cells.T:
+        distance = torch.maximum(distance, (axis[centres, None] - axis).abs())
+    # One integer that sorts by distance, then by position, so that no two cells tie.
+    key = distance * len(cells) + torch.arange(len(cells), device=cells.device)
+    return key.topk(count, largest=False, sorted=False).indices

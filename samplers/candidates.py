@@ -1,0 +1,106 @@
+"""What is known about the items that a strategy chooses from."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidates:
+    """The items to choose from: snippets along time, or proposals on a map.
+
+    A strategy names in `AbstractSampler.requires` which of the optional fields it needs.
+
+    Args:
+        num_items: Number of items, at least 1.
+        valid: Which cells of the proposal map are items, in row-major order (row: duration,
+            column: start); None for items along time. Counting its cells synchronises a GPU once.
+        features: One feature vector per item.
+        tiou: Best tIoU of each item with any ground truth, in [0, 1].
+        scale: Duration of each item over the duration of the video, in [0, 1].
+        device: Where the index is returned; that of the tensors if None, and the CPU without any.
+
+    Raises:
+        TypeError: If `valid` is not boolean, or another tensor is not floating point.
+        ValueError: If `num_items` < 1, a tensor does not describe `num_items` items, or the
+            tensors are not all on `device`.
+
+    Example:
+        >>> Candidates(num_items=3, tiou=torch.tensor([0.1, 0.8, 0.4])).device
+        device(type='cpu')
+    """
+
+    num_items: int
+    valid: Bool[Tensor, "durations starts"] | None = None
+    features: Float[Tensor, "items channels"] | None = None
+    tiou: Float[Tensor, " items"] | None = None
+    scale: Float[Tensor, " items"] | None = None
+    # None is only how it is asked for: after construction it is always a device.
+    device: torch.device = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.num_items < 1:
+            raise ValueError(
+                f"Candidates(num_items={self.num_items!r}): expected at least 1 item, got "
+                f"{self.num_items!r}. Leave out empty inputs before sampling."
+            )
+        object.__setattr__(self, "device", self._resolve_device())
+        for name, ndim in (("features", 2), ("tiou", 1), ("scale", 1)):
+            self._check_per_item(name, ndim)
+        self._check_valid()
+
+    def _resolve_device(self) -> torch.device:
+        tensors = {
+            name: value
+            for name in ("valid", "features", "tiou", "scale")
+            if (value := getattr(self, name)) is not None
+        }
+        found = {name: tensor.device for name, tensor in tensors.items()}
+        if self.device is not None:
+            # An empty tensor knows the number of the device that "cuda" stands for.
+            found["device"] = torch.empty(0, device=self.device).device
+        if len(set(found.values())) > 1:
+            listing = ", ".join(f"{name} on {device}" for name, device in found.items())
+            raise ValueError(
+                f"Candidates(device={self.device!r}): expected everything on one device, got "
+                f"{listing}. Move the tensors there, and leave `device` out to follow them."
+            )
+        return next(iter(found.values()), torch.device("cpu"))
+
+    def _check_per_item(self, name: str, ndim: int) -> None:
+        tensor: Tensor | None = getattr(self, name)
+        if tensor is None:
+            return
+        if not tensor.is_floating_point():
+            raise TypeError(
+                f"Candidates({name}=...): expected a floating point tensor, got {tensor.dtype}. "
+                f"Pass {name}.float()."
+            )
+        if tensor.ndim != ndim or len(tensor) != self.num_items:
+            wanted = f"[{self.num_items}, channels]" if ndim == 2 else f"[{self.num_items}]"
+            raise ValueError(
+                f"Candidates({name}=...): expected shape {wanted} for num_items="
+                f"{self.num_items}, got {list(tensor.shape)}. Pass one row per item."
+            )
+
+    def _check_valid(self) -> None:
+        if self.valid is None:
+            return
+        if self.valid.dtype != torch.bool:
+            raise TypeError(
+                f"Candidates(valid=...): expected a bool tensor, got {self.valid.dtype}. Pass "
+                "valid.bool(), True where the cell is a proposal."
+            )
+        if self.valid.ndim != 2:
+            raise ValueError(
+                "Candidates(valid=...): expected shape [durations, starts], got "
+                f"{list(self.valid.shape)}. Leave `valid` out for items along time."
+            )
+        num_cells = int(self.valid.sum())
+        if num_cells != self.num_items:
+            raise ValueError(
+                f"Candidates(valid=...): expected {self.num_items} True cells, one per item, got "
+                f"{num_cells}. Pass num_items=int(valid.sum())."
+            )

@@ -1,0 +1,78 @@
+"""Sampling on a grid (paper section 3.5, heuristic)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from samplers.base import AbstractSampler
+from samplers.candidates import Candidates
+
+# The most irrational number: successive rows of the lattice never line up (see `_lattice_order`).
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Grid(AbstractSampler):
+    """Choose with a fixed stride along time, or a lattice on the proposal map.
+
+    Along time the gaps differ by at most one item. On the map the chosen cells lie on a lattice
+    that is as dense along durations as along starts, whatever `count` and the shape of the map.
+    Both have exactly `count` items.
+
+    Args:
+        random_phase: Shift the grid at random, which gives every item the inclusion probability
+            `count / num_items`. If False the grid is always the same: deterministic, and most
+            items are never chosen.
+    """
+
+    random_phase: bool = True
+
+    @property
+    def has_inclusion_probability(self) -> bool:
+        """If the phase is random."""
+        return self.random_phase
+
+    def _sample(
+        self, candidates: Candidates, count: int, generator: torch.Generator
+    ) -> Int64[Tensor, " count"]:
+        num_items = candidates.num_items
+        # In the middle of a stride the fixed grid keeps the same distance to both ends.
+        phase = torch.tensor([num_items // 2])
+        if self.random_phase:
+            phase = torch.randint(
+                num_items, (1,), generator=generator, device=generator.device
+            ).cpu()
+        if candidates.valid is None:
+            # floor(phase / count + i * num_items / count) in integers, hence without rounding.
+            return (torch.arange(count) * num_items + phase) // count
+        window = (torch.arange(count) + phase) % num_items
+        return _lattice_order(candidates.valid.cpu(), count)[window]
+
+    def _inclusion_probability(
+        self, candidates: Candidates, count: int
+    ) -> Float64[Tensor, " items"]:
+        if not self.random_phase:
+            raise ValueError(
+                f"{self!r}.inclusion_probability(): a fixed grid is deterministic, so items off "
+                "the grid are never chosen and no weights make it unbiased. Use "
+                "Grid(random_phase=True)."
+            )
+        probability = count / candidates.num_items
+        return torch.full((candidates.num_items,), probability, dtype=torch.float64)
+
+
+def _lattice_order(valid: Bool[Tensor, "durations starts"], count: int) -> Int64[Tensor, " items"]:
+    """Order the cells so that any `count` cyclically successive ones form a lattice.
+
+    A cell has the phase `start * density + duration * golden ratio` modulo 1. The cells whose
+    phase lies in a window as long as the density are every (1 / density)-th of each row, and from
+    row to row they move by the golden ratio of that stride: a Kronecker lattice. Taking `count`
+    cells of the order instead of a window of phases makes the count exact, and a uniformly random
+    first one gives each cell exactly the probability `count / num_items`.
+    """
+    duration, start = valid.nonzero(as_tuple=True)
+    density = count / len(start)
+    phase = (start.double() * density + duration.double() * _GOLDEN_RATIO) % 1
+    return phase.argsort(stable=True)

@@ -1,0 +1,130 @@
+"""`FarthestPoint` is greedy maximin, also for coinciding points and large norms."""
+
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from torch import Tensor
+
+from samplers import Candidates, FarthestPoint, Random
+from tests.samplers import laws
+
+
+def farthest_points(features: Tensor, start: int, count: int) -> list[int]:
+    """Choose by the definition: all distances to all chosen, first of the maxima, in Python."""
+    points = features.double()
+    chosen = [start]
+    while len(chosen) < count:
+        left = [item for item in range(len(points)) if item not in chosen]
+        nearest = [
+            min((points[item] - points[other]).square().sum().item() for other in chosen)
+            for item in left
+        ]
+        chosen.append(left[nearest.index(max(nearest))])
+    return sorted(chosen)
+
+
+def choose(features: Tensor, start: int, count: int) -> list[int]:
+    candidates = Candidates(num_items=len(features), features=features)
+    return FarthestPoint(start=start).sample(candidates, count).tolist()
+
+
+shapes = st.tuples(st.integers(1, 12), st.integers(1, 4))
+seeds = st.integers(0, 2**31)
+
+
+@given(shape=shapes, seed=seeds, data=st.data())
+def test_index_against_brute_force(shape: tuple[int, int], seed: int, data: st.DataObject) -> None:
+    features = torch.randn(shape, generator=laws.seeded(seed))
+    count = data.draw(st.integers(1, shape[0]))
+    start = data.draw(st.integers(0, shape[0] - 1))
+    assert choose(features, start, count) == farthest_points(features, start, count)
+
+
+@given(shape=shapes, seed=seeds, data=st.data())
+def test_ties_and_coinciding_points_against_brute_force(
+    shape: tuple[int, int], seed: int, data: st.DataObject
+) -> None:
+    features = torch.randint(3, shape, generator=laws.seeded(seed)).float()
+    count = data.draw(st.integers(1, shape[0]))
+    assert choose(features, 0, count) == farthest_points(features, 0, count)
+
+
+@given(num_items=st.integers(1, 12), seed=seeds, data=st.data())
+def test_repeated_points_against_brute_force(
+    num_items: int, seed: int, data: st.DataObject
+) -> None:
+    generator = laws.seeded(seed)
+    points = torch.randn(4, 5, generator=generator)
+    features = points[torch.randint(4, (num_items,), generator=generator)]
+    count = data.draw(st.integers(1, num_items))
+    assert choose(features, 0, count) == farthest_points(features, 0, count)
+
+
+def test_brute_force_tells_other_choices_apart() -> None:
+    features = torch.randn(12, 3, generator=laws.seeded(0))
+    candidates = Candidates(num_items=12, features=features)
+    random = Random().sample(candidates, 5, generator=laws.seeded(0)).tolist()
+    assert random != farthest_points(features, random[0], 5)
+    assert choose(features, 0, 5) != choose(features, 1, 5)
+
+
+def test_corners_of_a_square_come_before_its_middle() -> None:
+    square = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    assert choose(square, 1, 4) == [1, 2, 3, 4]
+    assert choose(square, 1, 2) == [1, 4]
+
+
+def test_equal_points_are_chosen_in_order_of_position() -> None:
+    assert choose(torch.full((6, 2), 0.1), 3, 4) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("offset", [1e4, -1e8])
+def test_common_offset_changes_nothing(offset: float) -> None:
+    features = torch.randn(40, 3, generator=laws.seeded(0), dtype=torch.float64)
+    assert choose(features + offset, 0, 15) == choose(features, 0, 15)
+
+
+@pytest.mark.parametrize("factor", [2.0**100, 2.0**-100])
+def test_norms_whose_squares_leave_float32_are_safe(factor: float) -> None:
+    features = torch.randn(40, 3, generator=laws.seeded(0))
+    assert (features * factor).square().sum().item() in (0.0, torch.inf)
+    assert choose(features * factor, 0, 15) == choose(features, 0, 15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_floating_point_type_is_accepted(dtype: torch.dtype) -> None:
+    features = torch.randn(20, 3, generator=laws.seeded(0)).to(dtype)
+    assert choose(features, 0, 8) == farthest_points(features, 0, 8)
+
+
+def test_start_is_chosen_and_random_start_is_uniform() -> None:
+    candidates = Candidates(num_items=5, features=torch.eye(5))
+    assert FarthestPoint(start=3).sample(candidates, 1).tolist() == [3]
+    generator = laws.seeded(0)
+    starts = [int(FarthestPoint().sample(candidates, 1, generator=generator)) for _ in range(2000)]
+    laws.check_frequencies([starts.count(item) for item in range(5)], [1.0] * 5)
+
+
+def test_index_against_torch_cluster() -> None:
+    torch_cluster = pytest.importorskip("torch_cluster", reason="the extra [fps] is not installed")
+    features = torch.randn(600, 16, generator=laws.seeded(0))
+    expected = torch_cluster.fps(features, ratio=60 / 600, random_start=False)
+    assert choose(features, 0, 60) == expected.sort().values.tolist()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_refused(value: float) -> None:
+    features = torch.zeros(4, 2)
+    features[2, 1] = value
+    with pytest.raises(ValueError, match=r"expected finite features.* 1 of 4 items, .* position 2"):
+        choose(features, 0, 2)
+
+
+def test_negative_start_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"start=-1\): expected a position >= 0, got -1"):
+        FarthestPoint(start=-1)
+
+
+def test_start_beyond_the_candidates_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a start in \[0, 3\].*got 4"):
+        choose(torch.zeros(4, 2), 4, 2)
