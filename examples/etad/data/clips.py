@@ -1,0 +1,98 @@
+"""The frames of all snippets of one video."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from examples.etad.data.annotations import VideoAnnotation
+from examples.etad.data.snippets import PLACEMENTS
+from examples.etad.data.video import VideoInfo, decode_frames, probe
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Every frame once, and where the snippets use it: overlapping snippets share theirs.
+
+    Args:
+        pixels: The frames that occur in any snippet, in order.
+        index: Position in `pixels` of each frame of each snippet.
+    """
+
+    pixels: UInt8[Tensor, "frames channels height width"]
+    index: Int[Tensor, "snippets frames"]
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Reads videos as snippets.
+
+    Args:
+        num_snippets: Snippets per video (N), at least 1.
+        frames_per_snippet: Frames per snippet (T), at least 1.
+        frame_stride: Distance of neighbouring frames of a snippet, at least 1.
+        placement: Which frames make up a snippet; one of `PLACEMENTS`.
+        size: (height, width) to which frames are scaled.
+        duration_tolerance: Largest difference between the duration of a file and that of its
+            annotation, as a fraction of the latter.
+
+    Raises:
+        ValueError: If the placement is unknown, or a number is below 1.
+    """
+
+    num_snippets: int
+    frames_per_snippet: int
+    frame_stride: int
+    placement: str
+    size: tuple[int, int]
+    duration_tolerance: float
+
+    def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise ValueError(
+                f"VideoDataset(placement={self.placement!r}): expected one of "
+                f"{', '.join(map(repr, PLACEMENTS))}."
+            )
+        # Fails now, not at the first video.
+        self.frames_of(1)
+
+    def frames_of(self, num_frames: int) -> Int[Tensor, "snippets frames"]:
+        """Return which frames of a video of this length make up its snippets."""
+        return PLACEMENTS[self.placement](
+            num_frames,
+            num_snippets=self.num_snippets,
+            frames_per_snippet=self.frames_per_snippet,
+            frame_stride=self.frame_stride,
+        )
+
+    def read(self, path: Path) -> Clip:
+        """Decode the snippets of a video that need not be annotated.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it cannot be decoded.
+        """
+        return self._decode(path, probe(path))
+
+    def read_annotated(self, annotation: VideoAnnotation) -> Clip:
+        """Decode the snippets of a video after checking that its annotation fits it.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it cannot be decoded, or is longer or shorter than annotated.
+        """
+        info = probe(annotation.path)
+        gap_s = abs(info.duration_s - annotation.duration_s)
+        if gap_s > self.duration_tolerance * annotation.duration_s:
+            raise ValueError(
+                f"video {str(annotation.path)!r}: expected {annotation.duration_s:g} s, as "
+                f"annotated, got {info.duration_s:g} s. Instances would be misplaced. Correct the "
+                "duration in the annotation file, fetch the video again, or raise "
+                f"duration_tolerance={self.duration_tolerance:g}."
+            )
+        return self._decode(annotation.path, info)
+
+    def _decode(self, path: Path, info: VideoInfo) -> Clip:
+        frames, index = self.frames_of(info.num_frames).unique(return_inverse=True)
+        return Clip(decode_frames(path, frames, size=self.size), index)

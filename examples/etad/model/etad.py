@@ -1,0 +1,65 @@
+"""From frames to detections: encoder, proposal sampling and detector (paper Fig. 2)."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from aps import ProposalSampler
+from examples.etad.config import Config
+from examples.etad.model.detector import Detector
+from examples.etad.model.encoders.build import build_encoder
+from examples.etad.model.output import DetectorOutput
+from examples.etad.model.strategies import build_strategy
+from sgs import SequentialGradientSampler
+
+
+class ETAD(nn.Module):
+    """The whole model: one call and one backward, as if all snippets fitted in memory.
+
+    Args:
+        config: The settings of the run; weights come from torch's default generator.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        encoder = build_encoder(config.encoder.name, channels=config.encoder.channels)
+        encoder.requires_grad_(not config.encoder.frozen)
+        channels = encoder.feature_channels
+        self.encode = SequentialGradientSampler(
+            encoder,
+            micro_batch_size=config.encoder.micro_batch_size,
+            forward_micro_batch_size=config.encoder.forward_micro_batch_size or None,
+            ratio=config.encoder.ratio,
+            sampler=build_strategy(config.encoder.sampler),
+            weights=config.encoder.weights,
+            item_dim=1,
+        )
+        self.propose = ProposalSampler(
+            build_strategy(config.proposals.sampler),
+            config.proposals.ratio,
+            num_snippets=config.data.num_snippets,
+            max_duration=config.proposals.max_duration or None,
+            evaluation_ratio=config.proposals.evaluation_ratio,
+        )
+        self.detector = Detector(config.detector, in_channels=channels)
+        self.proposal_chunk_size = config.proposals.chunk_size
+
+    def forward(
+        self,
+        frames: Shaped[Tensor, "batch snippets channels frames height width"],
+        gt_segments: Sequence[Float[Tensor, "_ 2"]] | None = None,
+    ) -> DetectorOutput:
+        """Encode all snippets, sample proposals and evaluate them.
+
+        Args:
+            frames: RGB, uint8.
+            gt_segments: The ground truth of each video, normalised; only strategies that are
+                guided by labels look at it, and only in training.
+        """
+        features = self.encode(frames)
+        index = self.propose(len(frames), gt_segments=gt_segments, features=features)
+        chunk_size = None if self.training else self.proposal_chunk_size
+        return self.detector(
+            features, self.propose.proposals[index], proposal_chunk_size=chunk_size
+        )

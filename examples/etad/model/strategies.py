@@ -1,0 +1,33 @@
+"""The names of the sampling strategies in a configuration."""
+
+from samplers import (
+    DPP,
+    AbstractSampler,
+    Block,
+    FarthestPoint,
+    Grid,
+    IoUBalanced,
+    Random,
+    ScaleBalanced,
+)
+
+STRATEGIES: dict[str, AbstractSampler] = {
+    "random": Random(),
+    "grid": Grid(),
+    "block": Block(),
+    "farthest_point": FarthestPoint(),
+    "dpp": DPP(),
+    "iou_balanced": IoUBalanced(),
+    "scale_balanced": ScaleBalanced(),
+}
+
+
+def build_strategy(name: str) -> AbstractSampler:
+    """Return the strategy of this name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"sampler={name!r}: expected one of {sorted(STRATEGIES)}.")
+    return STRATEGIES[name]

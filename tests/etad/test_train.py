@@ -1,0 +1,193 @@
+"""The three commands on a tiny rendered set."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from examples.etad import detect, evaluate, train
+from examples.etad.checkpoint import load_checkpoint
+from examples.etad.config_loading import load_config, override
+from examples.etad.data.synthetic import render_dataset
+from examples.etad.model.etad import ETAD
+
+SETTINGS = [
+    "data.render_training=5",
+    "data.render_validation=2",
+    "data.render_frames=64",
+    "data.num_snippets=16",
+    "data.frames_per_snippet=4",
+    "data.frame_size=16",
+    "train.batch_size=2",
+    "train.epochs=2",
+    "train.warmup_steps=2",
+    "detector.hidden_channels=32",
+    "detector.lstm_channels=16",
+    "detector.norm_groups=4",
+    "detector.roi_channels=8",
+    "detector.trunk_size=16",
+    "detector.head_size=8",
+    "encoder.channels=16",
+]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "synthetic"
+    render_dataset(folder, seed=0, num_training=5, num_validation=2, num_frames=64, progress=False)
+    return folder
+
+
+def main(script: Any, *arguments: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script.__name__, *arguments])
+        script.main()
+
+
+def start(folder: Path, videos: Path, *extra: str) -> dict[str, Any]:
+    """Run train.py with the tiny settings; return its checkpoint."""
+    settings = [f"data.render_folder={videos}", *SETTINGS, *extra]
+    main(train, "--output", str(folder), *(x for s in settings for x in ("--set", s)))
+    return load_checkpoint(folder / "checkpoint.pt")
+
+
+@pytest.fixture(scope="module")
+def finished(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    start(folder, videos)
+    return folder
+
+
+def test_run_writes_checkpoint_tables_and_pictures(finished: Path) -> None:
+    checkpoint = load_checkpoint(finished / "checkpoint.pt")
+    written = {path.name for path in finished.iterdir()}
+    tables = {"config.json", "results.md", "results.json", "detections.json"}
+    assert {"checkpoint.pt", *tables} <= written
+    assert {"map.png", "training.png", "timeline_validation_000.png"} <= written
+    results = json.loads((finished / "results.json").read_text())
+    assert results["class-agnostic"]["num_videos"] == 2
+    assert len(results["per class"]["map_per_tiou"]) == 10
+    assert checkpoint["epoch"] == 2
+    assert [row["step"] for row in checkpoint["history"]] == [2, 4]
+
+
+def test_resumed_run_ends_as_if_it_had_not_been_interrupted(
+    finished: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_checkpoint(finished / "checkpoint.pt")
+    original = train.Run.train_epoch
+
+    def fails_in_second_epoch(self: train.Run, progress: Any) -> dict[str, float]:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return original(self, progress)
+
+    monkeypatch.setattr(train.Run, "train_epoch", fails_in_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path, videos)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 1
+    monkeypatch.setattr(train.Run, "train_epoch", original)
+    main(train, "--output", str(tmp_path), "--resume")
+    resumed = load_checkpoint(tmp_path / "checkpoint.pt")
+    for name, weight in whole["model"].items():
+        assert torch.equal(resumed["model"][name], weight), name
+    assert [row["loss"] for row in resumed["history"]] == [row["loss"] for row in whole["history"]]
+
+
+def test_another_seed_gives_another_model(finished: Path, videos: Path, tmp_path: Path) -> None:
+    """The negative control of the test above: seeds, not luck, make two runs equal."""
+    first = load_checkpoint(finished / "checkpoint.pt")["model"]
+    second = start(tmp_path, videos, "train.seed=1")["model"]
+    name = "encode.encoder.project.weight"
+    assert not torch.equal(first[name], second[name])
+
+
+def test_frozen_encoder_keeps_its_weights(videos: Path, tmp_path: Path) -> None:
+    trained = start(tmp_path, videos, "encoder.frozen=true")["model"]
+    torch.manual_seed(0)
+    initial = ETAD(override(load_config(train.DEFAULT_CONFIG), SETTINGS)).state_dict()
+    encoder = [name for name in initial if name.startswith("encode.")]
+    assert encoder
+    assert all(torch.equal(trained[name], initial[name]) for name in encoder)
+    assert any(not torch.equal(trained[n], initial[n]) for n in initial if n not in encoder)
+
+
+def test_finished_run_is_not_overwritten(finished: Path, videos: Path) -> None:
+    with pytest.raises(SystemExit, match=r"exists already. Pass --resume to go on, or another"):
+        start(finished, videos)
+
+
+def test_settings_cannot_change_when_resuming(finished: Path) -> None:
+    with pytest.raises(SystemExit, match=r"goes on with the run's own settings; leave --set out"):
+        main(train, "--output", str(finished), "--resume", "--set", "train.epochs=9")
+
+
+def test_classes_that_do_not_fit_are_refused(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"detector.num_classes=3: the annotations have 4 classes"):
+        start(tmp_path, videos, "detector.num_classes=3")
+
+
+def test_class_agnostic_detector_is_evaluated_without_labels(videos: Path, tmp_path: Path) -> None:
+    start(tmp_path, videos, "detector.num_classes=0", "proposals.sampler=iou_balanced")
+    assert list(json.loads((tmp_path / "results.json").read_text())) == ["class-agnostic"]
+    detections = json.loads((tmp_path / "detections.json").read_text())["results"]
+    assert {row["label"] for rows in detections.values() for row in rows} <= {"action"}
+
+
+def test_other_choices_run(videos: Path, tmp_path: Path) -> None:
+    start(
+        tmp_path,
+        videos,
+        "encoder.sampler=dpp",
+        "proposals.sampler=farthest_point",
+        "proposals.evaluation_ratio=0.2",
+        "train.schedule=step",
+        "train.step_epochs=1",
+        "train.precision=bfloat16",
+        "train.evaluate_every=1",
+    )
+    history = load_checkpoint(tmp_path / "checkpoint.pt")["history"]
+    assert [0 <= row["average_map"] <= 1 for row in history] == [True, True]
+
+
+def test_non_finite_loss_names_the_videos() -> None:
+    with pytest.raises(FloatingPointError, match=r"the loss is nan for the videos \['a', 'b'\]"):
+        train.check_finite(torch.tensor(torch.nan), ["a", "b"])
+
+
+def test_evaluate_repeats_the_result_of_the_run(finished: Path, tmp_path: Path) -> None:
+    arguments = [str(finished / "checkpoint.pt"), "--output", str(tmp_path)]
+    main(evaluate, *arguments)
+    first, second = (
+        json.loads((folder / "results.json").read_text()) for folder in (finished, tmp_path)
+    )
+    assert first == second
+    main(evaluate, *arguments, "--untrained")
+    assert json.loads((tmp_path / "results.json").read_text()) != first
+
+
+def test_detect_writes_segments_and_a_picture(
+    finished: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "holiday.mp4"
+    shutil.copy(next(videos.rglob("validation_000.mp4")), video)
+    checkpoint = str(finished / "checkpoint.pt")
+    main(detect, str(video), "--checkpoint", checkpoint, "--output", str(tmp_path), "--top", "3")
+    result = json.loads((tmp_path / "holiday.json").read_text())
+    assert 0 < len(result["segments"]) <= 3
+    for row in result["segments"]:
+        assert 0 <= row["start_s"] < row["end_s"] <= result["duration_s"]
+    assert (tmp_path / "holiday.png").stat().st_size > 1000
+    assert "score  label" in capsys.readouterr().out
+
+
+def test_detect_names_a_file_that_is_no_video(finished: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("no video")
+    with pytest.raises(ValueError, match=r"notes\.mp4"):
+        main(detect, str(text), "--checkpoint", str(finished / "checkpoint.pt"))
