@@ -133,6 +133,10 @@ class Run:
         settings = self.config.train
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.json").write_text(json.dumps(to_dict(self.config), indent=2))
+        if self.config.data.cache:
+            # Before the first step, so that a broken file does not end a run half-way.
+            for dataset in (self.training, self.validation):
+                dataset.preload()
         steps = len(self.loader)
         progress = Progress(
             settings.epochs * steps, done_steps=self.epoch * steps, device=self.device

@@ -83,6 +83,15 @@ def test_motion_net_does_not_wrap_uint8_differences(generator: torch.Generator) 
     assert not encoder(falling).allclose(encoder(wrapped))
 
 
+def test_motion_net_scales_differences_to_order_one(generator: torch.Generator) -> None:
+    encoder = MotionNet(channels=8)
+    seen: list[Tensor] = []
+    encoder.edges.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    encoder(random_snippets(generator, 2, 3, 8, 48, 48))
+    assert 0.5 < float(seen[0].std()) < 2
+    assert float(seen[0].abs().max()) < 4
+
+
 def test_motion_net_tells_directions_of_time(generator: torch.Generator) -> None:
     encoder = MotionNet(channels=8)
     snippets = random_snippets(generator, 2, 3, 8, 48, 48)

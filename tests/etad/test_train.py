@@ -155,6 +155,21 @@ def test_other_choices_run(videos: Path, tmp_path: Path) -> None:
     assert [0 <= row["average_map"] <= 1 for row in history] == [True, True]
 
 
+def test_own_annotations_train_and_a_broken_file_is_named_before_the_first_step(
+    videos: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(videos, own)
+    paths = [f"data.annotation_path={own / 'annotations.json'}"]
+    paths += [f"data.video_folder={own / 'videos'}", "train.epochs=1"]
+    start(tmp_path / "good", videos, *paths)
+    broken = own / "videos" / "training_001.mp4"
+    broken.write_bytes(broken.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"training_001\.mp4"):
+        start(tmp_path / "bad", videos, *paths)
+    assert not (tmp_path / "bad" / "checkpoint.pt").exists()
+
+
 def test_non_finite_loss_names_the_videos() -> None:
     with pytest.raises(FloatingPointError, match=r"the loss is nan for the videos \['a', 'b'\]"):
         train.check_finite(torch.tensor(torch.nan), ["a", "b"])

@@ -84,12 +84,12 @@ def _check_instance(
         video.labels.append(label)
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def _is_number(value: Any) -> TypeGuard[float]:
     is_real = isinstance(value, int | float) and not isinstance(value, bool)
     return is_real and math.isfinite(value)
 
 
-def _is_segment(value: object) -> bool:
+def _is_segment(value: Any) -> TypeGuard[list[float]]:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 

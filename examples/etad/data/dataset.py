@@ -75,12 +75,7 @@ class VideoDataset(Dataset[Item]):
         cache: bool = False,
         duration_tolerance: float = 0.05,
     ) -> None:
-        size = (frame_size, frame_size) if resize_size is None else resize_size
-        if not 1 <= frame_size <= min(size):
-            raise ValueError(
-                f"VideoDataset(frame_size={frame_size}): expected a crop of at least one pixel "
-                f"that fits into frames of resize_size={size}."
-            )
+        size = _check_size(frame_size, resize_size or (frame_size, frame_size))
         self.annotations = tuple(annotations)
         self.frame_size, self.resize_size = frame_size, size
         self.augmentation = augmentation
@@ -163,6 +158,16 @@ def collate(items: Sequence[Item]) -> Batch:
         video_id=[item["video_id"] for item in items],
         duration_s=torch.tensor([item["duration_s"] for item in items], dtype=torch.float64),
     )
+
+
+def _check_size(frame_size: int, resize_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the scaled frames, into which the crop has to fit."""
+    if not 1 <= frame_size <= min(resize_size):
+        raise ValueError(
+            f"VideoDataset(frame_size={frame_size}): expected a crop of at least one pixel that "
+            f"fits into frames of resize_size={resize_size}."
+        )
+    return resize_size
 
 
 def _number_labels(

@@ -126,7 +126,7 @@ def _on_display(
             return
         shown = picture
     # The last picture stays on display to the end, unless decoding broke off before it.
-    if shown is not None and shown.pts >= timeline.last:
+    if shown is not None and timeline.position(shown) >= timeline.last_position:
         while number is not None:
             yield shown
             number = next(waiting, None)

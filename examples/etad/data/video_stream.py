@@ -54,6 +54,7 @@ class Timeline:
     """When the frames of a stream are on display, in its time base.
 
     Args:
+        path: The file, for messages.
         first: Start of the first frame.
         last: Start of the last frame.
         end: End of the last frame.
@@ -61,6 +62,7 @@ class Timeline:
         num_frames: Number of frames.
     """
 
+    path: Path
     first: int
     last: int
     end: int
@@ -73,8 +75,25 @@ class Timeline:
         return (self.end - self.first) * self.time_base
 
     def position(self, frame: VideoFrame) -> Fraction:
-        """Return when a frame comes on display, in frames of constant rate."""
-        return Fraction((frame.pts - self.first) * self.num_frames, self.end - self.first)
+        """Return when a frame comes on display, in frames of constant rate.
+
+        Raises:
+            ValueError: If the decoder gave it no time.
+        """
+        if frame.pts is None:
+            raise ValueError(
+                f"video {str(self.path)!r}: expected a time for every frame, but the decoder gives "
+                "none for one. Convert the file, e.g. with ffmpeg -i IN OUT.mp4."
+            )
+        return self._position(frame.pts)
+
+    @property
+    def last_position(self) -> Fraction:
+        """When the last frame comes on display, in frames of constant rate."""
+        return self._position(self.last)
+
+    def _position(self, time: int) -> Fraction:
+        return Fraction((time - self.first) * self.num_frames, self.end - self.first)
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -104,4 +123,4 @@ def read_timeline(path: Path) -> Timeline:
     # Where a container stores no durations, the last frame lasts as long as the average one.
     average = max(round((last - first) / max(len(times) - 1, 1)), 1)
     final = next(packet.duration for packet in shown if packet.pts == last)
-    return Timeline(first, last, last + (final or average), time_base, len(times))
+    return Timeline(path, first, last, last + (final or average), time_base, len(times))

@@ -94,18 +94,19 @@ def held_out_auc(statistics: Tensor) -> float:
 
 @pytest.fixture(scope="module")
 def videos() -> Tensor:
-    return torch.stack([draw(seed) for seed in range(120)])
+    return torch.stack([draw(seed) for seed in range(240)])
 
 
 def test_motion_tells_an_action(videos: Tensor) -> None:
-    assert held_out_auc(motion_statistics(videos)) > 0.75
+    assert held_out_auc(motion_statistics(videos)) > 0.85
 
 
 def test_one_frame_does_not_tell_an_action(videos: Tensor) -> None:
-    assert abs(held_out_auc(still_statistics(videos)) - 0.5) < 0.07
+    # Over independent sets of 120 videos the mean is 0.502 and the standard deviation 0.047.
+    assert abs(held_out_auc(still_statistics(videos)) - 0.5) < 0.1
 
 
 def test_one_frame_that_tells_an_action_is_detected(videos: Tensor) -> None:
     leaking = videos.clone()
     leaking[:, 24:72] = (leaking[:, 24:72].int() + 4).clamp(max=255).to(torch.uint8)
-    assert held_out_auc(still_statistics(leaking)) > 0.65
+    assert held_out_auc(still_statistics(leaking)) > 0.85

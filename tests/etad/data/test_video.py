@@ -185,7 +185,7 @@ def test_file_that_ends_early_while_decoding_is_named(
     gray: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longer = Timeline(
-        first=0, last=79 * 512, end=80 * 512, time_base=Fraction(1, 12_800), num_frames=80
+        path, first=0, last=79 * 512, end=80 * 512, time_base=Fraction(1, 12_800), num_frames=80
     )
     monkeypatch.setattr(video_module, "read_timeline", lambda path: longer)
     with pytest.raises(ValueError, match=r"gray.mp4': expected 80 frames, but decoding ended befo"):
@@ -286,3 +286,9 @@ def test_negative_frame_is_refused(gray: Path) -> None:
         ValueError, match=r"decode_frames\(index=...\): expected numbers in \[0, 40\).* got -1 to 3"
     ):
         decode_frames(gray, torch.tensor([3, -1]), size=(8, 8))
+
+
+def test_decoded_frame_without_a_time_is_refused() -> None:
+    timeline = Timeline(Path("odd.avi"), 0, 9, 10, Fraction(1, 10), 10)
+    with pytest.raises(ValueError, match=r"odd.avi': expected a time for every frame, but the dec"):
+        timeline.position(av.VideoFrame(16, 16, "rgb24"))

@@ -65,7 +65,8 @@ class MotionNet(nn.Module):
         maps = self.body(self.edges(motion).abs())
         # The maximum sees one moving sprite among many; the mean sees how many there are.
         pooled = torch.cat([maps.amax(dim=(2, 3, 4)), maps.mean(dim=(2, 3, 4))], dim=1)
-        return self.project(pooled)
+        features: Tensor = self.project(pooled)
+        return features
 
 
 def _block(
