@@ -109,8 +109,11 @@ class SequentialGradientSampler(nn.Module):
         self.encoder = encoder
         self.micro_batch_size = micro_batch_size
         self.forward_micro_batch_size = forward_micro_batch_size or micro_batch_size
-        self.draw = SubsetDraw(sampler, ratio, weights, generator)
+        self.ratio = ratio
+        self.sampler = sampler
+        self.weights = weights
         self.item_dim = item_dim
+        self.generator = generator
         self.allow_batch_norm = allow_batch_norm
         self.last_index: Int64[Tensor, "*videos count"] | None = None
 
@@ -153,8 +156,8 @@ class SequentialGradientSampler(nn.Module):
         """Show the options."""
         return (
             f"micro_batch_size={self.micro_batch_size}, "
-            f"forward_micro_batch_size={self.forward_micro_batch_size}, ratio={self.draw.ratio}, "
-            f"sampler={self.draw.sampler}, weights={self.draw.weights!r}, item_dim={self.item_dim}"
+            f"forward_micro_batch_size={self.forward_micro_batch_size}, ratio={self.ratio}, "
+            f"sampler={self.sampler}, weights={self.weights!r}, item_dim={self.item_dim}"
         )
 
     def _passes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TwoPasses:
@@ -170,11 +173,12 @@ class SequentialGradientSampler(nn.Module):
 
     def _encode_and_draw(self, passes: TwoPasses) -> tuple[FeatureBuffer, Subset]:
         videos, num_items = passes.call.lead_shape[:-1], passes.call.lead_shape[-1]
-        if self.draw.needs_features:
+        draw = SubsetDraw(self.sampler, self.ratio, self.weights, self.generator)
+        if draw.needs_features:
             features = passes.encode(self._in_order(passes.call))
-            subset = self.draw(videos.numel(), num_items, features=features.of_sampling())
+            subset = draw(videos.numel(), num_items, features=features.of_sampling())
         else:
-            subset = self.draw(videos.numel(), num_items)
+            subset = draw(videos.numel(), num_items)
             features = passes.encode(self._sampled_first(passes.call, subset))
         self.last_index = subset.index.view(*videos, -1)
         return features, subset

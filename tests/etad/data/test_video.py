@@ -185,7 +185,12 @@ def test_file_that_ends_early_while_decoding_is_named(
     gray: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longer = Timeline(
-        path, first=0, last=79 * 512, end=80 * 512, time_base=Fraction(1, 12_800), num_frames=80
+        path=gray,
+        first=0,
+        last=79 * 512,
+        end=80 * 512,
+        time_base=Fraction(1, 12_800),
+        num_frames=80,
     )
     monkeypatch.setattr(video_module, "read_timeline", lambda path: longer)
     with pytest.raises(ValueError, match=r"gray.mp4': expected 80 frames, but decoding ended befo"):
