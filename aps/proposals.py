@@ -20,13 +20,13 @@ def proposal_map(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    if num_snippets < 1:
+    if not isinstance(num_snippets, int) or num_snippets < 1:
         raise ValueError(
-            f"proposal_map(num_snippets={num_snippets}): expected at least 1. "
+            f"proposal_map(num_snippets={num_snippets}): expected an integer of at least 1. "
             "Cut the video into one snippet or more."
         )
     durations = num_snippets if max_duration is None else max_duration
-    if not 1 <= durations <= num_snippets:
+    if not isinstance(durations, int) or not 1 <= durations <= num_snippets:
         raise ValueError(
             f"proposal_map(max_duration={max_duration}): expected a number of snippets in "
             f"[1, {num_snippets}], or None for no limit."
@@ -56,5 +56,10 @@ def dense_proposals(
         >>> dense_proposals(128).shape
         torch.Size([8256, 2])
     """
-    duration, start = proposal_map(num_snippets, max_duration).nonzero(as_tuple=True)
-    return torch.stack([start, start + duration + 1], dim=1).float() / num_snippets
+    return segments_of(proposal_map(num_snippets, max_duration))
+
+
+def segments_of(valid: Bool[Tensor, "durations starts"]) -> Float[Tensor, "proposals 2"]:
+    """Return the proposals of a map, in the order of `dense_proposals`, on the map's device."""
+    duration, start = valid.nonzero(as_tuple=True)
+    return torch.stack([start, start + duration + 1], dim=1).float() / valid.shape[1]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from aps.proposals import dense_proposals, proposal_map
+from aps.proposals import proposal_map, segments_of
 from aps.tiou import pairwise_tiou
 from samplers import AbstractSampler, Candidates, Grid, Random, count_from_ratio
 
@@ -28,11 +28,10 @@ class ProposalSampler(nn.Module):
         generator: Source of randomness; torch's default CPU generator if None.
 
     Attributes:
-        proposals: The dense map: (start, end), normalised by the duration of the video.
         valid: The cells of the map that are proposals.
 
     Raises:
-        TypeError: If `sampler` is no `AbstractSampler`.
+        TypeError: If `sampler` is no `AbstractSampler`, or `generator` no `torch.Generator`.
         ValueError: If a ratio or a size is out of its range.
 
     Example:
@@ -42,7 +41,6 @@ class ProposalSampler(nn.Module):
         (torch.Size([4, 495]), torch.Size([4, 495, 2]))
     """
 
-    proposals: Float[Tensor, "proposals 2"]
     valid: Bool[Tensor, "durations starts"]
 
     def __init__(
@@ -62,15 +60,26 @@ class ProposalSampler(nn.Module):
         self.generator = generator
         self._validate()
         # Derived from the arguments: not part of a checkpoint.
-        proposals = dense_proposals(num_snippets, max_duration)
-        self.register_buffer("proposals", proposals, persistent=False)
         self.register_buffer("valid", proposal_map(num_snippets, max_duration), persistent=False)
+
+    @property
+    def proposals(self) -> Float[Tensor, "proposals 2"]:
+        """The dense map: (start, end), normalised by the duration of the video.
+
+        float32 whatever the module is cast to: half precision cannot tell 1,000 snippets apart.
+        """
+        return segments_of(self.valid)
 
     def _validate(self) -> None:
         if not isinstance(self.sampler, AbstractSampler):
             raise TypeError(
                 f"ProposalSampler(sampler={self.sampler!r}): expected a strategy object such as "
                 "samplers.Random()."
+            )
+        if self.generator is not None and not isinstance(self.generator, torch.Generator):
+            raise TypeError(
+                f"ProposalSampler(generator={self.generator!r}): expected a torch.Generator or "
+                "None. Pass torch.Generator().manual_seed(seed)."
             )
         for name in ("ratio", "evaluation_ratio"):
             if not 0 < getattr(self, name) <= 1:
@@ -99,33 +108,26 @@ class ProposalSampler(nn.Module):
             ValueError: If the strategy needs what is not given, or the number of videos or snippets
                 does not agree.
         """
-        if not self.training:
-            return self._evaluation_index().expand(batch_size, -1)
-        if self.ratio == 1:
-            everything = torch.arange(len(self.proposals), device=self.proposals.device)
-            return everything.expand(batch_size, -1)
         self._check_videos(batch_size, gt_segments=gt_segments, features=features)
-        count = count_from_ratio(self.ratio, len(self.proposals))
-        scale = self.proposals[:, 1] - self.proposals[:, 0]
-        index = []
+        proposals = self.proposals
+        ratio = self.ratio if self.training else self.evaluation_ratio
+        if ratio == 1:
+            return torch.arange(len(proposals), device=proposals.device).expand(batch_size, -1)
+        count = count_from_ratio(ratio, len(proposals))
+        if not self.training:
+            candidates = Candidates(num_items=len(proposals), valid=self.valid)
+            return Grid(random_phase=False).sample(candidates, count).expand(batch_size, -1)
+        index = torch.empty(batch_size, count, dtype=torch.int64, device=proposals.device)
         for video in range(batch_size):
             candidates = Candidates(
-                num_items=len(self.proposals),
+                num_items=len(proposals),
                 valid=self.valid,
-                scale=scale,
-                tiou=None if gt_segments is None else self._best_tiou(gt_segments[video]),
+                scale=proposals[:, 1] - proposals[:, 0],
+                tiou=None if gt_segments is None else _best_tiou(proposals, gt_segments[video]),
                 features=None if features is None else self._mean_features(features[video]),
             )
-            index.append(self.sampler.sample(candidates, count, generator=self.generator))
-        return torch.stack(index)
-
-    def _evaluation_index(self) -> Tensor:
-        num_proposals = len(self.proposals)
-        if self.evaluation_ratio == 1:
-            return torch.arange(num_proposals, device=self.proposals.device)
-        candidates = Candidates(num_items=num_proposals, valid=self.valid)
-        count = count_from_ratio(self.evaluation_ratio, num_proposals)
-        return Grid(random_phase=False).sample(candidates, count)
+            index[video] = self.sampler.sample(candidates, count, generator=self.generator)
+        return index
 
     def _check_videos(self, batch_size: int, **given: Sequence[Tensor] | Tensor | None) -> None:
         for name, values in given.items():
@@ -135,17 +137,12 @@ class ProposalSampler(nn.Module):
                     f"video(s), got {len(values)}."
                 )
         features = given["features"]
-        if isinstance(features, Tensor) and features.shape[1] != self.valid.shape[1]:
+        snippets = self.valid.shape[1]
+        if isinstance(features, Tensor) and (features.ndim != 3 or features.shape[1] != snippets):
             raise ValueError(
-                f"ProposalSampler(features=...): expected {self.valid.shape[1]} snippets per video,"
-                f" as in num_snippets, got {features.shape[1]}."
+                f"ProposalSampler(features=...): expected shape [{batch_size}, {snippets}, "
+                f"channels] for num_snippets={snippets}, got {list(features.shape)}."
             )
-
-    def _best_tiou(self, gt_segments: Tensor) -> Tensor:
-        if len(gt_segments) == 0:
-            return self.proposals.new_zeros(len(self.proposals))
-        gt_segments = gt_segments.to(self.proposals)
-        return pairwise_tiou(self.proposals, gt_segments).amax(dim=1)
 
     def _mean_features(self, features: Tensor) -> Tensor:
         # Differences of float64 sums keep the mean of one snippet exact to float32.
@@ -153,3 +150,9 @@ class ProposalSampler(nn.Module):
         duration, start = self.valid.nonzero(as_tuple=True)
         means = (sums[start + duration + 1] - sums[start]) / (duration + 1)[:, None]
         return means.to(features.dtype)
+
+
+def _best_tiou(proposals: Tensor, gt_segments: Tensor) -> Tensor:
+    if len(gt_segments) == 0:
+        return proposals.new_zeros(len(proposals))
+    return pairwise_tiou(proposals, gt_segments.to(proposals)).amax(dim=1)

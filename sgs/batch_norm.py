@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 class FrozenBatchNorm(nn.Module):
     """Batch normalisation by its running statistics, in training mode too.
@@ -54,31 +56,42 @@ def freeze_batch_norm(encoder: nn.Module, *, freeze_affine: bool = True) -> nn.M
         The encoder.
 
     Raises:
-        ValueError: If a layer keeps no running statistics.
+        ValueError: If a layer keeps no running statistics, or is more than plain batch
+            normalization: of a derived class, parametrized or hooked. Put such layers into eval
+            mode instead, after every `train()`.
 
     Example:
         >>> freeze_batch_norm(nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8)))[1]
         FrozenBatchNorm(8, eps=1e-05)
     """
-    without = [
-        n for n, m in encoder.named_modules() if _is_batch_norm(m) and not _has_statistics(m)
-    ]
+    layers = {name: m for name, m in encoder.named_modules() if isinstance(m, _BatchNorm)}
+    without = [name for name, layer in layers.items() if not _has_statistics(layer)]
     if without:
         raise ValueError(
             f"freeze_batch_norm(encoder): the layers {without} keep no running statistics, so they "
             "cannot be frozen. Create them with track_running_stats=True, or use GroupNorm."
         )
-    return _freeze(encoder, freeze_affine)
+    special = [name for name, layer in layers.items() if not _is_plain(layer)]
+    if special:
+        raise ValueError(
+            f"freeze_batch_norm(encoder): the layers {special} do more than batch normalization "
+            "(derived class, parametrization or hooks), which a replacement would lose. Put them "
+            "into eval mode after every train() instead."
+        )
+    frozen = {layer: FrozenBatchNorm(layer) for layer in layers.values()}
+    for parameter in [p for layer in frozen.values() for p in layer.parameters()]:
+        parameter.requires_grad_(parameter.requires_grad and not freeze_affine)
+    for module in list(encoder.modules()):
+        # Not named_children(), which leaves out the second name of the same layer.
+        for name, child in module._modules.items():
+            if isinstance(child, _BatchNorm):
+                setattr(module, name, frozen[child])
+    return frozen.get(encoder, encoder)  # type: ignore[call-overload, no-any-return]
 
 
-def _freeze(module: nn.Module, freeze_affine: bool) -> nn.Module:
-    if isinstance(module, _BatchNorm):
-        module = FrozenBatchNorm(module)
-        for parameter in module.parameters() if freeze_affine else ():
-            parameter.requires_grad_(False)
-    for name, child in module.named_children():
-        setattr(module, name, _freeze(child, freeze_affine))
-    return module
+def _is_plain(layer: nn.Module) -> bool:
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
+    return type(layer) in _PLAIN and not any(hooks)
 
 
 def coupled_batch_norm(encoder: nn.Module) -> list[str]:
@@ -86,12 +99,8 @@ def coupled_batch_norm(encoder: nn.Module) -> list[str]:
     return [
         f"{name!r} ({type(module).__name__})"
         for name, module in encoder.named_modules()
-        if _is_batch_norm(module) and (module.training or not _has_statistics(module))
+        if isinstance(module, _BatchNorm) and (module.training or not _has_statistics(module))
     ]
-
-
-def _is_batch_norm(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm)
 
 
 def _has_statistics(module: nn.Module) -> bool:

@@ -52,16 +52,30 @@ class EncodedItems:
 
         Raises:
             ValueError: If a gradient has another structure or shape than its feature, or `index`
-                holds repeated positions or some that do not exist.
+                has another shape or dtype, or holds repeated positions or some that do not exist.
             RuntimeError: As the backward of a call.
         """
         leaves = self._buffer.flatten(feature_gradients)
         subset = self._subset
         if index is not None:
+            self._check_index(index)
             subset = Subset.of(index.reshape(len(subset.index), -1), subset.num_items)
         gradients = self._passes.gradients(subset, leaves)
         found = zip(self._passes.inputs, gradients, strict=True)
         back_propagate((tensor, gradient) for tensor, gradient in found if gradient is not None)
+
+    def _check_index(self, index: Any) -> None:
+        videos = self.index.shape[:-1]
+        if (
+            not isinstance(index, Tensor)
+            or index.dtype != self.index.dtype
+            or index.shape[:-1] != videos
+            or index.ndim != self.index.ndim
+        ):
+            raise ValueError(
+                f"index={index!r}: expected an int64 tensor of shape {[*videos, 'count']}, the "
+                "positions of the items in each video."
+            )
 
 
 def _leaf(feature: Any) -> Any:

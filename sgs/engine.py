@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,13 @@ from sgs.alias import aliased_parameters
 from sgs.batch_norm import batch_norm_buffers
 from sgs.features import FeatureBuffer
 from sgs.items import ItemCall
-from sgs.replay import Autocast, RandomState, Witness, involved_devices
+from sgs.replay import (
+    Autocast,
+    RandomState,
+    Witness,
+    fast_path_disabled,
+    involved_devices,
+)
 from sgs.subset import Subset
 
 
@@ -57,19 +63,22 @@ class TwoPasses:
         self._trainable = [p for p in encoder.parameters() if p.requires_grad]
         self._devices = involved_devices(encoder, call.item_tensors)
         self._autocast = Autocast.capture(self._devices)
-        self._witness = Witness(encoder, call.item_tensors)
+        self._witness = Witness(encoder, call.tensors)
+        self.inputs = [*self._trainable, *(t for t in call.tensors if call.needs_gradient(t))]
 
-    @property
-    def inputs(self) -> list[Tensor]:
-        """The tensors that get gradients: parameters, then item tensors, then shared tensors."""
-        tensors = [*self.call.item_tensors, *self.call.shared_tensors]
-        return [*self._trainable, *(t for t in tensors if t.requires_grad)]
+    def encode(self, groups: Iterable[Tensor], *, replayable: bool = True) -> FeatureBuffer:
+        """Encode all items without a graph, micro-batch by micro-batch (stage 1, Eq. 1).
 
-    def encode(self, groups: Iterable[Tensor]) -> FeatureBuffer:
-        """Encode all items without a graph, micro-batch by micro-batch (stage 1, Eq. 1)."""
+        Args:
+            groups: The items of each micro-batch.
+            replayable: Whether `gradients` will follow.
+
+        Raises:
+            RuntimeError: If the pass cannot be replayed, since the encoder changed its buffers.
+        """
         features = FeatureBuffer(self.call.lead_shape)
         state = RandomState.capture(self._devices)
-        with torch.no_grad():
+        with torch.no_grad(), fast_path_disabled() if replayable else nullcontext():
             for index in groups:
                 args, kwargs, _ = self.call.take(index)
                 features.write(index, self._encoder(*args, **kwargs))
@@ -79,6 +88,8 @@ class TwoPasses:
                     # Kept only if it changed: one copy then serves all micro-batches.
                     state = after
                     self._repeat_whole = True
+        if replayable:
+            self._witness.check_first_pass(allowed=batch_norm_buffers(self._encoder))
         return features
 
     def gradients(
@@ -98,10 +109,11 @@ class TwoPasses:
             RuntimeError: If the encoder or the items changed since `encode`, or a micro-batch
                 larger than `micro_batch_size` would have to be repeated.
         """
-        self._witness.check()
+        self._witness.check_second_pass()
         groups = self._groups(subset)
-        shared = [t.detach().requires_grad_(t.requires_grad) for t in self.call.shared_tensors]
-        items = [torch.zeros_like(t) if t.requires_grad else None for t in self.call.item_tensors]
+        needs = self.call.needs_gradient
+        shared = [t.detach().requires_grad_(needs(t)) for t in self.call.shared_tensors]
+        items = [torch.zeros_like(t) if needs(t) else None for t in self.call.item_tensors]
         with (
             aliased_parameters(self._encoder, self._trainable) as aliases,
             _unchanged(batch_norm_buffers(self._encoder)),
@@ -139,8 +151,8 @@ class TwoPasses:
         feature_gradients: Sequence[Tensor | None],
         shared: Sequence[Tensor],
     ) -> list[Tensor]:
-        args, kwargs, cuts = self.call.take(group.index, shared=shared)
         with torch.enable_grad(), self._autocast.restored(), group.random_state.restored():
+            args, kwargs, cuts = self.call.take(group.index, shared=shared)
             outputs = pytree.tree_leaves(self._encoder(*args, **kwargs))
         back_propagate(
             (output, _weighted(gradient, group.index, subset.weight))

@@ -1,6 +1,7 @@
 """The encoder's outputs, put together from micro-batches."""
 
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 import torch
@@ -97,9 +98,10 @@ class FeatureBuffer:
         shapes = [x.shape if isinstance(x, Tensor) else None for x in self.leaves]
         expected = [s and (*self._lead_shape, *s[1:]) for s in shapes]
         if structure != self._structure or any(
-            g is not None and tuple(g.shape) != s for g, s in zip(leaves, expected, strict=True)
+            g is not None and (not isinstance(g, Tensor) or tuple(g.shape) != s)
+            for g, s in zip(leaves, expected, strict=True)
         ):
-            got = pytree.tree_map(lambda g: list(g.shape), gradients)
+            got = [list(g.shape) if isinstance(g, Tensor) else g for g in leaves]
             raise ValueError(
                 f"feature_gradients of shape {got}: expected one gradient per feature tensor, in "
                 f"the structure of `features` and of shape {[s and list(s) for s in expected]}."
@@ -110,6 +112,12 @@ class FeatureBuffer:
 
 
 def _check_rows(leaf: Any, num_items: int) -> None:
+    if not isinstance(leaf, Tensor | NoneType | bool | int | float | str):
+        raise ValueError(
+            f"the encoder returned a {type(leaf).__name__}: expected tensors and constants, in "
+            "tuples, lists and dicts. Tensors inside of other objects would lose their gradient; "
+            "register the class with torch.utils._pytree, or return a dict."
+        )
     if isinstance(leaf, Tensor) and (leaf.ndim == 0 or leaf.shape[0] != num_items):
         raise ValueError(
             f"the encoder returned a tensor of shape {list(leaf.shape)} for a micro-batch of "

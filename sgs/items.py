@@ -46,6 +46,7 @@ class ItemCall:
         self._item_positions = [i for i, x in enumerate(self._leaves) if isinstance(x, Tensor)]
         self.lead_shape = self._common_lead_shape(item_dim)
         self.num_items = math.prod(self.lead_shape)
+        self._requiring_gradient = {id(t) for t in self.tensors if t.requires_grad}
         if self.num_items == 0:
             raise ValueError(
                 f"items of shape {list(self.lead_shape)} + ...: expected at least one item. "
@@ -67,6 +68,15 @@ class ItemCall:
                 "is cut into micro-batches. Wrap in Shared(...) what all items have in common."
             )
         return torch.Size(leads.pop())
+
+    def needs_gradient(self, tensor: Tensor) -> bool:
+        """Tell whether one of the call's tensors required its gradient when it was called."""
+        return id(tensor) in self._requiring_gradient
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors of the call: those that are cut, then those that are shared."""
+        return [*self.item_tensors, *self.shared_tensors]
 
     @property
     def item_tensors(self) -> list[Tensor]:
@@ -95,7 +105,8 @@ class ItemCall:
         cuts = [self._cut(tensor, index) for tensor in self.item_tensors]
         leaves = list(self._leaves)
         for position, cut in zip(self._item_positions, cuts, strict=True):
-            leaves[position] = cut
+            # A leaf that requires its gradient cannot be changed in place; its clone can.
+            leaves[position] = cut.clone() if cut.requires_grad else cut
         substitutes = iter(self.shared_tensors if shared is None else shared)
         leaves = [_unwrap(leaf, substitutes) for leaf in leaves]
         args, kwargs = pytree.tree_unflatten(leaves, self._structure)
@@ -103,7 +114,7 @@ class ItemCall:
 
     def _cut(self, tensor: Tensor, index: Tensor) -> Tensor:
         rows = tensor.detach()[self.position(index, tensor.device)]
-        return rows.requires_grad_(tensor.requires_grad)
+        return rows.requires_grad_(self.needs_gradient(tensor))
 
     def position(self, index: Tensor, device: torch.device) -> tuple[Tensor, ...]:
         """Return the subscripts of flat positions in a tensor with the items' dimensions."""

@@ -19,6 +19,7 @@ from sgs.items import ItemCall
 from sgs.subset import Subset, SubsetDraw
 from sgs.validate import (
     coupling_message,
+    refuse_uninitialized,
     validate_encoder,
     validate_generator,
     validate_item_dim,
@@ -38,7 +39,9 @@ class SequentialGradientSampler(nn.Module):
 
     The gradients equal those of the direct call when `ratio=1`, items do not interact inside the
     encoder, and the encoder is deterministic given its random state. When `ratio < 1` they equal
-    those with the feature gradients of unsampled items set to zero, and the others weighted.
+    those with the feature gradients of unsampled items set to zero, and the others weighted. Items
+    interact, without an error, in layers that read the first dimension as time, such as recurrent
+    and transformer layers without `batch_first=True`.
 
     The arguments of a call are those of the encoder. Every tensor in them, also inside lists and
     dicts, holds one entry per item; wrap in `Shared` what all items have in common. The module mode
@@ -122,11 +125,13 @@ class SequentialGradientSampler(nn.Module):
 
         Raises:
             ValueError: If the arguments hold no items or disagree on their number, the encoder does
-                not return one row per item, or its BatchNorm layers are in training mode.
+                not return one row per item, its BatchNorm layers are in training mode, or it has
+                parameters without values.
+            RuntimeError: If the encoder changes its own buffers, which cannot be replayed.
         """
         passes = self._passes(args, kwargs)
         if not (torch.is_grad_enabled() and passes.inputs):
-            features = passes.encode(self._in_order(passes.call))
+            features = passes.encode(self._in_order(passes.call), replayable=False)
             return features.restore(features.leaves)
         features, subset = self._encode_and_draw(passes)
         leaves = SequentialGradient.apply(  # type: ignore[no-untyped-call]
@@ -161,6 +166,7 @@ class SequentialGradientSampler(nn.Module):
         )
 
     def _passes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TwoPasses:
+        refuse_uninitialized(self.encoder)
         coupled = coupled_batch_norm(self.encoder)
         if coupled and not self.allow_batch_norm:
             raise ValueError(coupling_message(coupled))
@@ -184,11 +190,11 @@ class SequentialGradientSampler(nn.Module):
         return features, subset
 
     def _in_order(self, call: ItemCall) -> Iterator[Tensor]:
-        yield from torch.arange(call.num_items).split(self.forward_micro_batch_size)
+        yield from torch.arange(call.num_items, device="cpu").split(self.forward_micro_batch_size)
 
     def _sampled_first(self, call: ItemCall, subset: Subset) -> Iterator[Tensor]:
         # See NOTE [ Replay by groups ]: the sampled items must not share a call with the others.
-        rest = torch.ones(call.num_items, dtype=torch.bool)
+        rest = torch.ones(call.num_items, dtype=torch.bool, device="cpu")
         rest[subset.positions] = False
         yield from subset.positions.split(self.micro_batch_size)
         if rest.any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -90,41 +90,78 @@ class Witness:
     """What may not change between the two passes, since it cannot be replayed.
 
     Args:
-        encoder: Its modules' `training` flags and its parameters' values are watched.
-        tensors: The items; their values are watched.
+        encoder: Its modules' `training` flags, its parameters and its buffers are watched.
+        tensors: The items and what they share; their values are watched.
     """
 
     def __init__(self, encoder: nn.Module, tensors: Iterable[Tensor]) -> None:
-        self._modes = [(name, m, m.training) for name, m in encoder.named_modules()]
-        named = [
-            *encoder.named_parameters(),
-            *((f"item tensor {i}", t) for i, t in enumerate(tensors)),
-        ]
-        # Inference tensors count no versions; they cannot be changed in place by training either.
-        self._versions = [(name, t, t._version) for name, t in named if not t.is_inference()]
+        self._encoder = encoder
+        self._tensors = {f"tensor {i} of the call": tensor for i, tensor in enumerate(tensors)}
+        self._modes = {name: module.training for name, module in encoder.named_modules()}
+        self._before = self._versions()
 
-    def check(self) -> None:
+    def _versions(self) -> dict[str, tuple[Tensor, int]]:
+        named = {
+            **dict(self._encoder.named_parameters(remove_duplicate=False)),
+            **dict(self._encoder.named_buffers(remove_duplicate=False)),
+            **self._tensors,
+        }
+        # Inference tensors count no versions; training cannot change them in place either.
+        return {n: (t, 0 if t.is_inference() else t._version) for n, t in named.items()}
+
+    def _changed(self) -> list[str]:
+        now = self._versions()
+        names = [*self._before, *(now.keys() - self._before.keys())]
+        return [name for name in names if not _is_same(self._before.get(name), now.get(name))]
+
+    def check_first_pass(self, *, allowed: Collection[Tensor]) -> None:
+        """Refuse an encoder that changed itself in the first pass.
+
+        Args:
+            allowed: Buffers that may change, since somebody puts them back.
+
+        Raises:
+            RuntimeError: If something else changed.
+        """
+        permitted = {id(tensor) for tensor in allowed}
+        changed = [
+            n for n in self._changed() if id(self._before.get(n, (None,))[0]) not in permitted
+        ]
+        if changed:
+            raise RuntimeError(
+                f"the encoder changed its own {changed[:3]} in the forward pass, so the second "
+                "pass would not see what the first one saw, and change it again. Put the modules "
+                "that own it into eval mode, e.g. spectral normalization."
+            )
+        self._before = self._versions()
+
+    def check_second_pass(self) -> None:
         """Refuse to replay a pass whose circumstances have changed.
 
         Raises:
-            RuntimeError: If a module changed its mode, or a tensor was modified in place.
+            RuntimeError: If a module changed its mode, or a tensor was modified or replaced.
         """
+        modes = {name: module.training for name, module in self._encoder.named_modules()}
         moved = [
-            name or "the encoder" for name, module, mode in self._modes if module.training != mode
+            name or "the encoder" for name, mode in modes.items() if self._modes.get(name) != mode
         ]
         if moved:
             raise RuntimeError(
                 f"the modules {moved[:3]} changed between training and evaluation mode after the "
-                "forward pass: the re-forward would see other features. Call train() or eval() "
-                "after backward()."
+                "forward pass, or were replaced: the re-forward would see other features. Call "
+                "train() or eval() after backward()."
             )
-        changed = [name for name, tensor, version in self._versions if tensor._version != version]
+        changed = self._changed()
         if changed:
             raise RuntimeError(
-                f"{changed[:3]} were modified in place after the forward pass: the gradients "
-                "would belong to other features. Modify them, or call optimizer.step(), after "
-                "backward()."
+                f"{changed[:3]} were modified in place or replaced after the forward pass: the "
+                "gradients would belong to other features. Modify them, or call optimizer.step(), "
+                "after backward()."
             )
+
+
+def _is_same(before: tuple[Tensor, int] | None, now: tuple[Tensor, int] | None) -> bool:
+    return before is not None and now is not None and before[0] is now[0] and before[1] == now[1]
 
 
 def involved_devices(encoder: nn.Module, tensors: Iterable[Tensor]) -> tuple[torch.device, ...]:
@@ -132,3 +169,18 @@ def involved_devices(encoder: nn.Module, tensors: Iterable[Tensor]) -> tuple[tor
     found = {t.device for t in (*encoder.parameters(), *encoder.buffers(), *tensors)}
     others = {d for d in found if d.type not in ("cpu", "meta")}
     return (torch.device("cpu"), *sorted(others, key=str))
+
+
+@contextmanager
+def fast_path_disabled() -> Iterator[None]:
+    """Keep attention on the path that it takes with gradients.
+
+    Without gradients and in evaluation mode, torch's transformer layers take another one, which
+    writes zeros at padded positions.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)

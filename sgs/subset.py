@@ -29,7 +29,7 @@ class Subset:
     @property
     def positions(self) -> Int64[Tensor, " sampled"]:
         """Ascending positions among the items of all videos."""
-        first = torch.arange(len(self.index))[:, None] * self.num_items
+        first = torch.arange(len(self.index), device="cpu")[:, None] * self.num_items
         return (self.index + first).flatten()
 
     @staticmethod
@@ -52,7 +52,7 @@ class Subset:
 def _weight(index: Tensor, value: Tensor, num_items: int) -> Tensor | None:
     if index.shape[1] == num_items and bool((value == 1).all()):
         return None
-    weight = torch.zeros(len(index), num_items, dtype=torch.float64)
+    weight = torch.zeros(len(index), num_items, dtype=torch.float64, device="cpu")
     return weight.scatter_(1, index, value.double()).flatten()
 
 
@@ -87,11 +87,12 @@ class SubsetDraw:
         """Draw for every video on its own."""
         count = count_from_ratio(self.ratio, num_items)
         if count == num_items:
-            return Subset.of(torch.arange(num_items).repeat(num_videos, 1), num_items)
+            return Subset.of(torch.arange(num_items, device="cpu").repeat(num_videos, 1), num_items)
         indices, values = [], []
         for video in range(num_videos):
             known = None if features is None else features[video].detach()
-            candidates = Candidates(num_items=num_items, features=known)
+            device = torch.device("cpu") if known is None else known.device
+            candidates = Candidates(num_items=num_items, features=known, device=device)
             index = self.sampler.sample(candidates, count, generator=self.generator)
             indices.append(index.cpu())
             values.append(self._weights_of(candidates, index).cpu())
@@ -100,6 +101,6 @@ class SubsetDraw:
 
     def _weights_of(self, candidates: Candidates, index: Tensor) -> Tensor:
         if self.weights == "none":
-            return torch.ones(len(index), dtype=torch.float64)
+            return torch.ones(len(index), dtype=torch.float64, device="cpu")
         probability = self.sampler.inclusion_probability(candidates, len(index))
         return 1 / probability[index]

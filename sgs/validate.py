@@ -12,14 +12,15 @@ def validate_encoder(encoder: nn.Module) -> None:
     """Refuse what is no encoder, or synchronises gradients by itself.
 
     Raises:
-        TypeError: If the encoder is no module, or wrapped in `DistributedDataParallel`.
+        TypeError: If the encoder is no module, or wrapped in `DistributedDataParallel`, or a part
+            of it is.
     """
     if not isinstance(encoder, nn.Module):
         raise TypeError(
             f"SequentialGradientSampler(encoder={type(encoder).__name__}): expected an nn.Module, "
             "since its parameters get the gradients."
         )
-    if isinstance(encoder, nn.parallel.DistributedDataParallel):
+    if any(isinstance(m, nn.parallel.DistributedDataParallel) for m in encoder.modules()):
         raise TypeError(
             "SequentialGradientSampler(encoder=DistributedDataParallel): expected the bare encoder."
             " DDP would reduce the gradients once per micro-batch. Wrap the encoder first, and the"
@@ -49,7 +50,7 @@ def validate_sampling(sampler: AbstractSampler, *, ratio: float, weights: str) -
         ValueError: If `ratio` is outside (0, 1], `weights` is unknown, the strategy needs labels,
             or the weights need an inclusion probability that the strategy does not have.
     """
-    if not 0 < ratio <= 1:
+    if not isinstance(ratio, int | float) or not 0 < ratio <= 1:
         raise ValueError(
             f"SequentialGradientSampler(ratio={ratio!r}): expected a value in (0, 1], got "
             f"{ratio!r}. To train only what follows, freeze the encoder with requires_grad_(False)."
@@ -101,6 +102,20 @@ def validate_generator(generator: torch.Generator | None) -> None:
         raise TypeError(
             f"SequentialGradientSampler(generator={generator!r}): expected a torch.Generator or "
             "None. Pass torch.Generator().manual_seed(seed)."
+        )
+
+
+def refuse_uninitialized(encoder: nn.Module) -> None:
+    """Refuse parameters that have no values yet.
+
+    Raises:
+        ValueError: If there is a lazy module that has not seen its first input.
+    """
+    lazy = [n for n, p in encoder.named_parameters() if nn.parameter.is_lazy(p)]
+    if lazy:
+        raise ValueError(
+            f"SequentialGradientSampler: the parameters {lazy[:3]} have no values yet. Call the "
+            "encoder on one item first."
         )
 
 

@@ -33,10 +33,13 @@ def test_map_marks_exactly_the_proposals() -> None:
     assert proposal_map(3, 2).tolist() == [[True, True, True], [True, True, False]]
 
 
+@pytest.mark.usefixtures("raw_errors")
 @pytest.mark.parametrize(
     ("snippets", "durations", "message"),
     [
-        (0, None, r"num_snippets=0\): expected at least 1"),
+        (0, None, r"num_snippets=0\): expected an integer of at least 1"),
+        (4.0, None, r"num_snippets=4.0\): expected an integer"),
+        (4, 2.5, r"max_duration=2.5\): expected a number of snippets"),
         (4, 0, r"max_duration=0\): expected a number of snippets in \[1, 4\]"),
         (4, 5, r"max_duration=5\): expected a number of snippets in \[1, 4\]"),
     ],

@@ -111,7 +111,7 @@ ERRORS = [
     ({"strategy": "random"}, TypeError, r"sampler='random'\): expected a strategy object"),
     ({"ratio": 0.0}, ValueError, r"ratio=0.0\): expected a value in \(0, 1\]"),
     ({"evaluation_ratio": 2.0}, ValueError, r"evaluation_ratio=2.0\): expected a value"),
-    ({"num_snippets": 0}, ValueError, r"num_snippets=0\): expected at least 1"),
+    ({"num_snippets": 0}, ValueError, r"num_snippets=0\): expected an integer of at least 1"),
 ]
 
 
@@ -142,5 +142,20 @@ def test_another_number_of_videos_is_refused() -> None:
 
 
 def test_another_number_of_snippets_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected 32 snippets per video"):
+    with pytest.raises(ValueError, match=r"expected shape \[2, 32, channels\]"):
         sampler(DPP())(2, features=features()[:, :5])
+
+
+def test_seed_in_place_of_a_generator_is_refused(raw_errors: None) -> None:
+    with pytest.raises(TypeError, match=r"generator=3\): expected a torch.Generator or None"):
+        ProposalSampler(num_snippets=8, generator=3)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_videos_give_no_index(training: bool) -> None:
+    assert sampler().train(training)(0).shape == (0, 32 if training else 528)
+
+
+def test_half_precision_does_not_reach_the_proposals() -> None:
+    proposals = ProposalSampler(num_snippets=1000, max_duration=1).bfloat16().proposals
+    assert len(proposals[:, 0].unique()) == 1000

@@ -120,3 +120,31 @@ def test_accepted_batch_norm_repeats_whole_micro_batches_for_an_own_index() -> N
     gradient[index] = encoded.features.grad[index]
     direct(items()[:4]).backward(gradient)
     assert_same(gradients_of(layers), gradients_of(direct))
+
+
+class NormAndActivation(nn.BatchNorm1d):
+    """A derived layer that does more."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features).relu()
+
+
+def test_layers_that_do_more_than_batch_norm_are_not_replaced() -> None:
+    hooked = nn.BatchNorm1d(4)
+    hooked.register_forward_hook(lambda module, args, output: output * 2)
+    layers = nn.Sequential(nn.BatchNorm1d(4), NormAndActivation(4), hooked)
+    with pytest.raises(ValueError, match=r"the layers \['1', '2'\] do more than batch normal"):
+        freeze_batch_norm(layers)
+    assert type(layers[0]) is nn.BatchNorm1d
+
+
+def test_layer_under_two_names_is_replaced_under_both() -> None:
+    norm = nn.BatchNorm1d(4)
+    layers = freeze_batch_norm(nn.Sequential(norm, nn.ReLU(), norm))
+    assert layers[0] is layers[2]
+    SequentialGradientSampler(layers, micro_batch_size=2)(torch.randn(6, 4))
+
+
+def test_frozen_parameters_stay_frozen() -> None:
+    layers = nn.Sequential(nn.BatchNorm1d(4).requires_grad_(False))
+    assert not freeze_batch_norm(layers, freeze_affine=False)[0].weight.requires_grad

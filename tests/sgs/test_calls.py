@@ -133,6 +133,15 @@ def test_integer_items_are_accepted() -> None:
     assert_same(run(encoder, lambda: sampler(tokens))[1], expected)
 
 
+def test_encoder_may_change_its_items_in_place() -> None:
+    both = nn.ModuleList([nn.Linear(5, 5), nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 4))])
+    both.double()
+    items = torch.randn(NUM_ITEMS, 5, dtype=torch.float64)
+    expected = run(both, lambda: both[1](both[0](items)))[1]
+    sampler = SequentialGradientSampler(both[1], micro_batch_size=3)
+    assert_same(run(both, lambda: sampler(both[0](items)))[1], expected)
+
+
 def test_two_calls_in_one_step_sum_their_gradients() -> None:
     encoder = nn.Linear(5, 4).double()
     first, second = torch.randn(2, NUM_ITEMS, 5, dtype=torch.float64)

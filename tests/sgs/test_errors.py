@@ -17,6 +17,7 @@ ARGUMENTS = [
     ({"micro_batch_size": 2.0}, ValueError, r"micro_batch_size=2.0\): expected an integer"),
     ({"forward_micro_batch_size": 0}, ValueError, r"forward_micro_batch_size=0\): expected an int"),
     ({"ratio": 0}, ValueError, r"ratio=0\): expected a value in \(0, 1\], got 0. To train only"),
+    ({"ratio": "0.5"}, ValueError, r"ratio='0.5'\): expected a value in"),
     ({"ratio": 1.5}, ValueError, r"ratio=1.5\): expected a value in \(0, 1\], got 1.5"),
     ({"weights": "ht"}, ValueError, r"weights='ht'\): expected one of \('inverse_probability'"),
     ({"sampler": "random"}, TypeError, r"sampler='random'\): expected a strategy object"),
@@ -42,8 +43,10 @@ def test_encoder_that_is_no_module_is_refused() -> None:
 
 def test_encoder_wrapped_in_ddp_is_refused() -> None:
     wrapped = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
-    with pytest.raises(TypeError, match="Wrap the encoder first, and the whole model in DDP"):
-        SequentialGradientSampler(wrapped, micro_batch_size=2)
+    nn.Module.__init__(wrapped)
+    for encoder in (wrapped, nn.Sequential(wrapped)):
+        with pytest.raises(TypeError, match="Wrap the encoder first, and the whole model in DDP"):
+            SequentialGradientSampler(encoder, micro_batch_size=2)
 
 
 def test_strategy_without_probability_is_fine_where_nothing_is_weighted() -> None:
@@ -93,12 +96,20 @@ class Returns(nn.Module):
         return self.answer(items * self.scale)
 
 
+@dataclass
+class Wrapped:
+    """A class that torch cannot look into."""
+
+    features: Tensor
+
+
 OUTPUTS = [
     (lambda x: x.mean(), r"shape \[\] for a micro-batch of 2 item\(s\): expected 2 row\(s\)"),
     (lambda x: x[:1], r"shape \[1, 3\] for a micro-batch of 2 item\(s\)"),
     (lambda x: [x] * len(x), "expected the same structure for all items"),
     (lambda x: x[:, : len(x)], r"features of shape \[1\] and torch.float32 for one micro-batch"),
     (lambda x: x.double() if len(x) == 1 else x, r"\[3\] and torch.float64 for one micro-batch"),
+    (Wrapped, "the encoder returned a Wrapped: expected tensors and constants"),
     (lambda x: (x, len(x)), "expected outputs that are no tensors to be the same for all items"),
 ]
 
@@ -127,7 +138,10 @@ def test_explicit_form_without_anything_to_train_is_refused() -> None:
         sampler.encode(torch.randn(6, 3))
 
 
-@pytest.mark.parametrize("gradient", [torch.ones(6, 3), torch.ones(5, 4), [torch.ones(6, 4)]])
+GRADIENTS = [torch.ones(6, 3), torch.ones(5, 4), [torch.ones(6, 4)], [None], 1.0]
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS, ids=lambda x: str(x)[:20])
 def test_feature_gradient_of_another_shape_is_refused(gradient: Any) -> None:
     encoded = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2).encode(
         torch.randn(6, 3)
@@ -145,6 +159,38 @@ def test_bad_index_is_refused(index: list[int]) -> None:
     )
     with pytest.raises(ValueError, match=r"expected distinct positions in \[0, 6\)"):
         encoded.backward(torch.ones(6, 4), torch.tensor(index, dtype=torch.int64))
+
+
+INDICES = [
+    [0, 1],
+    torch.tensor([0.0, 1.0]),
+    torch.tensor([[0, 1]]),
+    torch.tensor([0, 1], dtype=torch.int32),
+]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=repr)
+def test_index_of_another_kind_is_refused(index: Any) -> None:
+    encoded = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2).encode(
+        torch.randn(6, 3)
+    )
+    with pytest.raises(ValueError, match=r"expected an int64 tensor of shape \['count'\]"):
+        encoded.backward(torch.ones(6, 4), index)
+
+
+def test_flat_index_of_several_videos_is_refused() -> None:
+    sampler = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2, item_dim=1)
+    encoded = sampler.encode(torch.randn(2, 6, 3))
+    with pytest.raises(ValueError, match=r"expected an int64 tensor of shape \[2, 'count'\]"):
+        encoded.backward(torch.ones(2, 6, 4), torch.tensor([0, 3, 1, 2]))
+
+
+# Torch warns about every lazy module that it is a new feature.
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_parameters_without_values_are_refused() -> None:
+    sampler = SequentialGradientSampler(nn.LazyLinear(4), micro_batch_size=2)
+    with pytest.raises(ValueError, match=r"\['weight', 'bias'\] have no values yet"):
+        sampler(torch.randn(6, 3))
 
 
 @dataclass(frozen=True)

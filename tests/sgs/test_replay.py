@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import sgs.engine
-from sgs import SequentialGradientSampler
+from sgs import SequentialGradientSampler, Shared
 from sgs.replay import Autocast, RandomState
 from tests.reference import assert_same, coupling_loss, direct_features, gradients_of, run
 from tests.sgs.encoders import ENCODERS
@@ -160,14 +160,14 @@ def test_a_changed_mode_is_refused() -> None:
         loss.backward()
 
 
-@pytest.mark.parametrize("what", ["weight", "item tensor 0"])
+@pytest.mark.parametrize("what", ["weight", "tensor 0 of the call"])
 def test_values_modified_between_the_passes_are_refused(what: str) -> None:
     case = ENCODERS["linear"]
     encoder, items = case.make(), case.items(NUM_ITEMS)
     loss = SequentialGradientSampler(encoder, micro_batch_size=4)(items).sum()
     with torch.no_grad():
         (encoder.weight if what == "weight" else items).mul_(2)
-    with pytest.raises(RuntimeError, match=rf"\['{what}'\] were modified in place"):
+    with pytest.raises(RuntimeError, match=rf"\['{what}'\] were modified"):
         loss.backward()
 
 
@@ -206,6 +206,127 @@ def test_every_rank_gets_a_gradient_for_every_parameter(monkeypatch: pytest.Monk
     encoder = case.make()
     coupling_loss(SequentialGradientSampler(encoder, micro_batch_size=4)(case.items(9))).backward()
     assert torch.equal(encoder.unused.weight.grad, torch.zeros_like(encoder.unused.weight))
+
+
+class Counts(nn.Linear):
+    """Its output depends on how often it was called."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 4)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, items: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(items) * self.calls
+
+
+STATEFUL = {
+    "counter": Counts(),
+    "spectral normalization": nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4)),
+    "renormalized embedding": nn.Sequential(nn.Embedding(9, 4, max_norm=0.1), nn.Flatten()),
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_encoder_that_changes_itself_is_refused(name: str) -> None:
+    items = torch.randint(9, (8, 6)) if "embedding" in name else torch.randn(8, 6)
+    with pytest.raises(RuntimeError, match=r"the encoder changed its own \["):
+        SequentialGradientSampler(STATEFUL[name], micro_batch_size=4)(items)
+
+
+def test_encoder_that_changes_itself_may_still_be_evaluated() -> None:
+    with torch.no_grad():
+        SequentialGradientSampler(Counts(), micro_batch_size=4)(torch.randn(8, 6))
+
+
+def test_spectral_normalization_in_eval_mode_is_exact() -> None:
+    encoder = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4)).double().eval()
+    items = ENCODERS["linear"].items(NUM_ITEMS)
+    expected = run(encoder, lambda: encoder(items))[1]
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    assert_same(run(encoder, lambda: sampler(items))[1], expected)
+
+
+class Padded(nn.Module):
+    """Attention in evaluation mode, which torch computes on another path without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, items: Tensor, padding: Tensor) -> Tensor:
+        return self.layers(items, src_key_padding_mask=padding).mean(dim=1)
+
+
+def test_attention_takes_the_same_path_in_both_passes() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = Padded().double().eval()
+    items = ENCODERS["transformer_block"].items(NUM_ITEMS)
+    padding = torch.zeros(NUM_ITEMS, 3, dtype=torch.bool)
+    padding[:, 2] = True
+    expected = run(encoder, lambda: encoder(items, padding))
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    got = run(encoder, lambda: sampler(items, padding))
+    torch.testing.assert_close(got[0][0], expected[0][0], rtol=1e-12, atol=1e-14)
+    assert_same(got[1], expected[1])
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_shared_values_modified_between_the_passes_are_refused() -> None:
+    class Scales(nn.Linear):
+        def forward(self, items: Tensor, scale: Tensor) -> Tensor:
+            return super().forward(items) * scale
+
+    scale = torch.ones(4)
+    sampler = SequentialGradientSampler(Scales(6, 4), micro_batch_size=4)
+    loss = sampler(torch.randn(8, 6), Shared(scale)).sum()
+    scale.mul_(3)
+    with pytest.raises(RuntimeError, match=r"\['tensor 1 of the call'\] were modified"):
+        loss.backward()
+
+
+def test_replaced_parameters_are_refused() -> None:
+    encoder = nn.Sequential(nn.Linear(6, 4))
+    model = nn.Sequential(SequentialGradientSampler(encoder, micro_batch_size=4))
+    others = {n: torch.randn_like(p, requires_grad=True) for n, p in model.named_parameters()}
+    loss = torch.func.functional_call(model, others, (torch.randn(8, 6),)).sum()
+    with pytest.raises(
+        RuntimeError, match=r"\['0.weight', '0.bias'\] were modified .* or replaced"
+    ):
+        loss.backward()
+
+
+def test_replaced_submodule_is_refused() -> None:
+    encoder = nn.Sequential(nn.Linear(6, 4))
+    loss = SequentialGradientSampler(encoder, micro_batch_size=4)(torch.randn(8, 6)).sum()
+    encoder[0] = nn.Linear(6, 4)
+    with pytest.raises(RuntimeError, match="were modified in place or replaced"):
+        loss.backward()
+
+
+def test_items_that_require_their_gradient_only_after_the_first_pass_get_none() -> None:
+    case = ENCODERS["linear"]
+    encoder, items = case.make(), case.items(NUM_ITEMS)
+    expected = run(encoder, lambda: encoder(items))[1]
+    encoder.zero_grad()
+    loss = coupling_loss(SequentialGradientSampler(encoder, micro_batch_size=4)(items))
+    items.requires_grad_()
+    loss.backward()
+    assert items.grad is None
+    assert_same(gradients_of(encoder), expected)
+
+
+def test_another_default_device_changes_nothing() -> None:
+    case = ENCODERS["linear"]
+    encoder, items = case.make(), case.items(NUM_ITEMS)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4, ratio=0.5)
+    with torch.device("meta"):
+        features = sampler(items)
+    features.sum().backward()
+    assert features.device.type == "cpu"
+    assert encoder.weight.grad is not None
 
 
 @pytest.mark.gpu

@@ -40,7 +40,7 @@ def frames() -> torch.Tensor:
 
 def test_gradients_against_one_graph_through_encoder_and_detector() -> None:
     etad = model().double()
-    proposals = etad.propose.proposals.expand(2, -1, -1)
+    proposals = etad.propose.proposals.double().expand(2, -1, -1)
 
     def direct(items: torch.Tensor) -> torch.Tensor:
         return etad.encode.encoder(items.flatten(0, 1)).unflatten(0, (2, 8))
