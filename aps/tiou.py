@@ -20,22 +20,23 @@ def pairwise_tiou(
         tIoU in [0, 1]; 0, never NaN, where both segments have length zero.
 
     Raises:
-        ValueError: If an argument is not of shape [segments, 2].
+        ValueError: If an argument is not floating point of shape [segments, 2].
 
     Example:
         >>> pairwise_tiou(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0], [5.0, 6.0]]))
         tensor([[0.3333, 0.0000]])
     """
     for name, value in (("segments", segments), ("others", others)):
-        if value.ndim != 2 or value.shape[1] != 2:
+        if value.ndim != 2 or value.shape[1] != 2 or not value.is_floating_point():
             raise ValueError(
-                f"pairwise_tiou({name}=...): expected shape [segments, 2], got "
-                f"{list(value.shape)}. Pass one (start, end) per row."
+                f"pairwise_tiou({name}=...): expected a floating point tensor of shape [segments, "
+                f"2], got {value.dtype} of shape {list(value.shape)}. Pass one (start, end) per "
+                "row."
             )
     start = torch.maximum(segments[:, None, 0], others[None, :, 0])
     end = torch.minimum(segments[:, None, 1], others[None, :, 1])
     intersection = (end - start).clamp(min=0)
     lengths = (segments[:, 1] - segments[:, 0])[:, None] + (others[:, 1] - others[:, 0])[None]
     union = lengths - intersection
-    # The smallest normal number only replaces a union of zero: it changes no other quotient.
-    return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)
+    # Where the union is zero, so is the intersection: 0 / 1 instead of 0 / 0.
+    return intersection / union.masked_fill(union == 0, 1)

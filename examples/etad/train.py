@@ -50,8 +50,9 @@ def main() -> None:
     evaluation = run.evaluate()
     print(report(evaluation))
     files = write_results(arguments.output, evaluation, classes=videos.classes)
-    plot_training_curve(arguments.output / "training.png", run.history)
-    print("\n".join(f"wrote {file}" for file in [run.checkpoint_path, *files]))
+    curve = arguments.output / "training.png"
+    plot_training_curve(curve, run.history)
+    print("\n".join(f"wrote {file}" for file in [run.checkpoint_path, *files, curve]))
     print(f"took {(time.perf_counter() - started_s) / 60:.1f} minutes in all")
 
 

@@ -22,6 +22,7 @@ def by_hand(first: tuple[float, float], second: tuple[float, float]) -> float:
         ((0, 1), (5, 6), 0),
         ((1, 1), (1, 1), 0),
         ((1, 1), (0, 2), 0),
+        ((0, 1e-313), (0, 1e-313), 1),
     ],
 )
 def test_tiou_of_hand_made_cases(
@@ -52,10 +53,13 @@ def test_tiou_of_no_segments_is_empty() -> None:
 
 
 @pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize("wrong", [torch.zeros(2), torch.zeros(3, 3), torch.zeros(3, 2).long()])
 @pytest.mark.parametrize("position", [0, 1])
-def test_other_shapes_are_refused(position: int) -> None:
+def test_other_shapes_and_types_are_refused(position: int, wrong: torch.Tensor) -> None:
     arguments = [torch.zeros(3, 2), torch.zeros(3, 2)]
-    arguments[position] = torch.zeros(2)
+    arguments[position] = wrong
     name = ("segments", "others")[position]
-    with pytest.raises(ValueError, match=rf"{name}=...\): expected shape \[segments, 2\]"):
+    with pytest.raises(
+        ValueError, match=rf"{name}=...\): expected a floating point tensor of shape"
+    ):
         pairwise_tiou(*arguments)

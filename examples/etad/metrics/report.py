@@ -71,8 +71,10 @@ def _columns(metrics: DetectionMetrics) -> tuple[list[str], list[str]]:
 def _notes(metrics: DetectionMetrics) -> list[str]:
     """Say what was evaluated, and whatever a reader of the number should know about it."""
     notes = [
-        f"{metrics.num_detections:,} detections, {metrics.num_instances:,} instances of "
-        f"{len(metrics.ap_per_class):,} classes in {metrics.num_videos:,} videos"
+        f"{_counted(metrics.num_detections, 'detection')}, "
+        f"{_counted(metrics.num_instances, 'instance')} of "
+        f"{_counted(len(metrics.ap_per_class), 'class', 'classes')} in "
+        f"{_counted(metrics.num_videos, 'video')}"
     ]
     remarks = {
         "videos without detections": len(metrics.videos_without_detections),
@@ -81,3 +83,7 @@ def _notes(metrics: DetectionMetrics) -> list[str]:
         "detections of these classes, ignored": metrics.num_ignored_detections,
     }
     return notes + [f"{remark}: {count:,}" for remark, count in remarks.items() if count]
+
+
+def _counted(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

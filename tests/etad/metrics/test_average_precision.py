@@ -317,7 +317,7 @@ def test_table_of_a_complete_evaluation_has_no_remarks():
         {"a": instances((0, 10, 0))}, {"a": found((0, 10, 0.9, 0))}, class_names=("jump",)
     )
     last = format_table(metrics).splitlines()[-1]
-    assert last == "1 detections, 1 instances of 1 classes in 1 videos"
+    assert last == "1 detection, 1 instance of 1 class in 1 video"
 
 
 def test_markdown_table_shows_percent():
