@@ -28,7 +28,8 @@ def by_hand(first: tuple[float, float], second: tuple[float, float]) -> float:
 def test_tiou_of_hand_made_cases(
     first: tuple[float, float], second: tuple[float, float], expected: float
 ) -> None:
-    tiou = pairwise_tiou(torch.tensor([first]).double(), torch.tensor([second]).double())
+    pair = [torch.tensor([segment], dtype=torch.float64) for segment in (first, second)]
+    tiou = pairwise_tiou(*pair)
     assert tiou.item() == pytest.approx(expected, abs=1e-15)
 
 
