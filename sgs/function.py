@@ -1,13 +1,37 @@
 """The node of the user's graph behind which the encoder is replayed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from sgs.engine import TwoPasses
 from sgs.features import is_differentiable
 from sgs.subset import Subset
+
+
+def put_in_graph(passes: TwoPasses, subset: Subset, features: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the features of the first pass, with the second pass behind them.
+
+    NOTE [ Freed with the graph ]
+    The passes hold the items. As an attribute of the node they would live as long as the loss
+    does, which in an ordinary loop is the whole next forward pass. So they are packed like a saved
+    tensor: autograd drops them after the backward, unless the graph is retained, and says so
+    itself when a second backward wants them.
+    """
+    handover: list[TwoPasses] = []
+
+    def unpack(packed: TwoPasses) -> Tensor:
+        handover.append(packed)
+        return torch.empty(0)
+
+    with saved_tensors_hooks(lambda _: passes, unpack):
+        leaves: tuple[Any, ...] = SequentialGradient.apply(  # type: ignore[no-untyped-call]
+            handover, subset, features, *passes.inputs
+        )
+    return leaves
 
 
 class SequentialGradient(torch.autograd.Function):
@@ -15,10 +39,15 @@ class SequentialGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, passes: TwoPasses, subset: Subset, features: list[Any], *inputs: Tensor
+        ctx: Any,
+        handover: list[TwoPasses],
+        subset: Subset,
+        features: Sequence[Any],
+        *inputs: Tensor,
     ) -> tuple[Any, ...]:
         """Put the features of the first pass into the graph of `inputs`."""
-        ctx.passes, ctx.subset = passes, subset
+        ctx.handover, ctx.subset = handover, subset
+        ctx.save_for_backward(torch.empty(0))  # See NOTE [ Freed with the graph ].
         ctx.set_materialize_grads(False)
         tensors = [x for x in features if isinstance(x, Tensor)]
         ctx.mark_non_differentiable(*(x for x in tensors if not is_differentiable(x)))
@@ -37,9 +66,11 @@ class SequentialGradient(torch.autograd.Function):
                 "the gradients are computed micro-batch by micro-batch and keep no graph. Compute "
                 "second derivatives with respect to the features, or without the sampler."
             )
-        gradients = ctx.passes.gradients(ctx.subset, feature_gradients)
+        _ = ctx.saved_tensors  # unpacks the passes
+        passes = ctx.handover.pop()
+        gradients = passes.gradients(ctx.subset, feature_gradients)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # Every rank must take part in the reduction of every parameter.
-            pairs = zip(gradients, ctx.passes.inputs, strict=True)
+            pairs = zip(gradients, passes.inputs, strict=True)
             gradients = [torch.zeros_like(t) if g is None else g for g, t in pairs]
         return None, None, None, *gradients

@@ -14,7 +14,7 @@ from sgs.batch_norm import coupled_batch_norm
 from sgs.encoded import EncodedItems
 from sgs.engine import TwoPasses
 from sgs.features import FeatureBuffer
-from sgs.function import SequentialGradient
+from sgs.function import put_in_graph
 from sgs.items import ItemCall
 from sgs.subset import Subset, SubsetDraw
 from sgs.validate import (
@@ -134,10 +134,7 @@ class SequentialGradientSampler(nn.Module):
             features = passes.encode(self._in_order(passes.call), replayable=False)
             return features.restore(features.leaves)
         features, subset = self._encode_and_draw(passes)
-        leaves = SequentialGradient.apply(  # type: ignore[no-untyped-call]
-            passes, subset, features.leaves, *passes.inputs
-        )
-        return features.restore(leaves)
+        return features.restore(put_in_graph(passes, subset, features.leaves))
 
     def encode(self, *args: Any, **kwargs: Any) -> EncodedItems:
         """Run stage 1 alone, for those who own their loop.

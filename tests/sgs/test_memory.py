@@ -4,6 +4,7 @@ import gc
 import weakref
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -91,6 +92,25 @@ def test_nothing_is_saved_between_the_passes() -> None:
         assert counter.peak == 0
         features.sum().backward()
     assert counter.peak > 0
+
+
+def test_items_are_freed_by_the_backward_and_not_with_the_loss() -> None:
+    items = torch.randn(8, 3, 4, 8, 8)
+    watched = weakref.ref(items)
+    loss = wrapped()(encoder())(items).square().sum()
+    loss.backward(retain_graph=True)
+    del items
+    assert watched() is not None
+    loss.backward()
+    assert watched() is None
+    assert loss.isfinite()
+
+
+def test_second_backward_through_a_freed_graph_is_refused() -> None:
+    loss = wrapped()(encoder())(torch.randn(8, 3, 4, 8, 8)).sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match="Trying to backward through the graph a second time"):
+        loss.backward()
 
 
 def test_features_and_items_are_freed_without_the_garbage_collector() -> None:
