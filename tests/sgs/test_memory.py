@@ -85,6 +85,21 @@ def test_saved_bytes_are_those_of_one_micro_batch() -> None:
     assert ours == peak_saved_bytes(lambda module: module, MICRO_BATCH_SIZE)
 
 
+def test_frozen_stage_saves_nothing() -> None:
+    def frozen_first(module: nn.Module) -> nn.Module:
+        module[0].requires_grad_(False)
+        return module
+
+    direct = peak_saved_bytes(frozen_first, MICRO_BATCH_SIZE)
+    assert peak_saved_bytes(lambda module: wrapped()(frozen_first(module)), 32) == direct
+    assert direct < peak_saved_bytes(lambda module: module, MICRO_BATCH_SIZE)
+
+
+def test_larger_first_pass_saves_no_more() -> None:
+    expected = peak_saved_bytes(wrapped(), 32)
+    assert peak_saved_bytes(wrapped(forward_micro_batch_size=16), 32) == expected
+
+
 def test_nothing_is_saved_between_the_passes() -> None:
     counter = SavedBytes()
     with torch.autograd.graph.saved_tensors_hooks(counter.pack, lambda packed: packed[0]):

@@ -87,6 +87,27 @@ def test_every_strategy_without_labels_selects_the_gradients(strategy: AbstractS
     assert_same(gradients, expected)
 
 
+def test_dropout_is_replayed_when_the_first_pass_has_larger_micro_batches() -> None:
+    case = ENCODERS["dropout"]
+    encoder, items = case.make(), case.items(NUM_ITEMS)
+    sampler = SequentialGradientSampler(
+        encoder, micro_batch_size=2, forward_micro_batch_size=4, ratio=0.5, weights="none"
+    )
+    torch.manual_seed(2)
+    gradients = run(encoder, lambda: sampler(items))[1]
+    weight = weight_of(sampler, (NUM_ITEMS,), 1)
+    sampled, rest = weight.nonzero()[:, 0], (weight == 0).nonzero()[:, 0]
+    torch.manual_seed(2)
+    # The draw of the subset comes before the dropout masks.
+    torch.randperm(NUM_ITEMS)
+    groups = [*sampled.split(2), *rest.split(4)]
+    expected = run(
+        encoder,
+        lambda: scale_gradients(direct_features(encoder, items, groups=groups), weight),
+    )[1]
+    assert_same(gradients, expected)
+
+
 @pytest.mark.parametrize("strategy", GUIDED, ids=repr)
 def test_feature_guided_strategy_replays_dropout_in_whole_micro_batches(
     strategy: AbstractSampler,
