@@ -6,7 +6,8 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sgs.engine import TwoPasses, back_propagate
+from sgs.back_propagation import back_propagate
+from sgs.engine import TwoPasses
 from sgs.features import FeatureBuffer, is_differentiable
 from sgs.subset import Subset
 
@@ -36,7 +37,7 @@ class EncodedItems:
         self._buffer = features
         self._subset = subset
         self.features = pytree.tree_map(_leaf, features.restore(features.leaves))
-        self.index = subset.index.view(*passes.call.lead_shape[:-1], -1)
+        self.index = subset.index.view(*passes.call.lead_shape[:-1], subset.index.shape[1])
 
     def backward(
         self, feature_gradients: Any, index: Int64[Tensor, "*videos count"] | None = None

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from sgs.alias import aliased_parameters
-from sgs.batch_norm import batch_norm_buffers
+from sgs.back_propagation import back_propagate_rows
+from sgs.check import ReplayCheck
+from sgs.distributed import missing_calls
 from sgs.features import FeatureBuffer
+from sgs.graph import refuse_other_leaves
+from sgs.item_gradients import ItemGradients
 from sgs.items import ItemCall
-from sgs.replay import (
-    Autocast,
-    RandomState,
-    Witness,
-    fast_path_disabled,
-    involved_devices,
-)
+from sgs.parameters import CalledParameters
+from sgs.random_state import RandomState
 from sgs.subset import Subset
+from sgs.world import World
+
+
+def encode(encoder: nn.Module, call: ItemCall, groups: Sequence[Tensor]) -> FeatureBuffer:
+    """Encode all items without a graph, micro-batch by micro-batch, never to come back."""
+    features = FeatureBuffer(call.lead_shape)
+    with torch.no_grad():
+        for index in groups:
+            args, kwargs, _ = call.take(index)
+            features.write(index, encoder(*args, **kwargs))
+        for _ in range(missing_calls(list(encoder.parameters()), len(groups))):
+            encoder(*args, **kwargs)
+    return features
 
 
 @dataclass(frozen=True)
@@ -60,37 +71,47 @@ class TwoPasses:
         self._micro_batch_size = micro_batch_size
         self._repeat_whole = couples_items
         self._micro_batches: list[MicroBatch] = []
-        self._trainable = [p for p in encoder.parameters() if p.requires_grad]
-        self._devices = involved_devices(encoder, call.item_tensors)
-        self._autocast = Autocast.capture(self._devices)
-        self._witness = Witness(encoder, call.tensors)
-        self.inputs = [*self._trainable, *(t for t in call.tensors if call.needs_gradient(t))]
+        self._parameters = CalledParameters(encoder)
+        self._world = World(encoder, self._parameters, call)
+        self._check: ReplayCheck | None = None
+        self.inputs = [*self._parameters.trainable, *call.tensors]
 
-    def encode(self, groups: Iterable[Tensor], *, replayable: bool = True) -> FeatureBuffer:
+    def encode(self, groups: Sequence[Tensor]) -> FeatureBuffer:
         """Encode all items without a graph, micro-batch by micro-batch (stage 1, Eq. 1).
 
         Args:
             groups: The items of each micro-batch.
-            replayable: Whether `gradients` will follow.
 
         Raises:
-            RuntimeError: If the pass cannot be replayed, since the encoder changed its buffers.
+            RuntimeError: If the pass cannot be replayed, since the encoder changed its parameters,
+                or its buffers in another way for each micro-batch.
         """
         features = FeatureBuffer(self.call.lead_shape)
-        state = RandomState.capture(self._devices)
-        with torch.no_grad(), fast_path_disabled() if replayable else nullcontext():
+        idle = self._world.random_state()
+        with self._world.first_pass():
             for index in groups:
                 args, kwargs, _ = self.call.take(index)
-                features.write(index, self._encoder(*args, **kwargs))
-                self._micro_batches.append(MicroBatch(index, state))
-                after = RandomState.capture(self._devices)
-                if not after.equals(state):
-                    # Kept only if it changed: one copy then serves all micro-batches.
-                    state = after
-                    self._repeat_whole = True
-        if replayable:
-            self._witness.check_first_pass(allowed=batch_norm_buffers(self._encoder))
+                with self._world.first_call():
+                    before = self._world.random_state()
+                    outputs = self._encoder(*args, **kwargs)
+                    drew = not self._world.random_state().equals(before)
+                # One copy serves all micro-batches that draw nothing.
+                self._micro_batches.append(MicroBatch(index, before if drew else idle))
+                self._repeat_whole |= drew
+                features.write(index, outputs)
+            for _ in range(missing_calls(self._parameters.trainable, len(self._micro_batches))):
+                self._forward(self._micro_batches[-1])
         return features
+
+    def compare(self, features: FeatureBuffer, index: Tensor, *, tolerance: float | None) -> None:
+        """Let `gradients` compare the features of some items with those of the first pass."""
+        self._check = ReplayCheck(
+            [features.rows(x) if isinstance(x, Tensor) else x for x in features.leaves],
+            index,
+            num_items=self.call.num_items,
+            tolerance=tolerance,
+            dtypes=self._world.dtypes,
+        )
 
     def gradients(
         self, subset: Subset, feature_gradients: Sequence[Tensor | None]
@@ -99,41 +120,46 @@ class TwoPasses:
 
         Args:
             subset: The items whose feature gradients are used, and their weights.
-            feature_gradients: One per leaf of the features, one row per item; None where the loss
-                does not depend on the leaf.
+            feature_gradients: One per leaf of the features, of its shape; None where the loss does
+                not depend on the leaf.
 
         Returns:
-            The gradient of each of `inputs`; None where naive back-propagation leaves None.
+            The gradient of each of `inputs`; None where naive back-propagation leaves None, and for
+            sharded parameters, which have received theirs.
 
         Raises:
-            RuntimeError: If the encoder or the items changed since `encode`, or a micro-batch
-                larger than `micro_batch_size` would have to be repeated.
+            RuntimeError: If the encoder or the items changed since `encode`, the features come out
+                differently, they depend on tensors that are no parameters or arguments, or a
+                micro-batch larger than `micro_batch_size` would have to be repeated.
         """
-        self._witness.check_second_pass()
-        groups = self._groups(subset)
-        needs = self.call.needs_gradient
-        shared = [t.detach().requires_grad_(needs(t)) for t in self.call.shared_tensors]
-        items = [torch.zeros_like(t) if needs(t) else None for t in self.call.item_tensors]
+        found = ItemGradients(self.call)
+        rows = [None if g is None else self.call.rows(g) for g in feature_gradients]
         with (
-            aliased_parameters(self._encoder, self._trainable) as aliases,
-            _unchanged(batch_norm_buffers(self._encoder)),
+            torch.enable_grad(),
+            self._parameters.aliased() as aliases,
+            self._world.second_pass(),
         ):
-            for group in groups:
-                cuts = self._backward(group, subset, feature_gradients, shared)
-                self._scatter(items, group.index, cuts)
-            gradients = [aliases[id(parameter)].grad for parameter in self._trainable]
-        gradients += [gradient for gradient in items if gradient is not None]
-        gradients += [tensor.grad for tensor in shared if tensor.requires_grad]
-        return gradients
+            groups, weights = self._pace(self._groups(subset), subset.weight)
+            for number, (group, weight) in enumerate(zip(groups, weights, strict=True)):
+                outputs, cuts = self._forward(group, shared=found.shared)
+                if number == 0 and not self._parameters.are_sharded:
+                    refuse_other_leaves(outputs, known=[*aliases, *found.shared, *cuts])
+                if self._check is not None:
+                    self._check.add(group.index, outputs)
+                back_propagate_rows(outputs, rows, group.index, weight)
+                found.add(group.index, cuts)
+            self._verify(groups)
+        return [*self._parameters.gradients(aliases), *found.result()]
 
     def _groups(self, subset: Subset) -> list[MicroBatch]:
-        positions = subset.positions
         if not self._repeat_whole:
             state = self._micro_batches[0].random_state
-            return [MicroBatch(i, state) for i in positions.split(self._micro_batch_size)]
-        sampled = torch.zeros(self.call.num_items, dtype=torch.bool)
-        sampled[positions] = True
-        groups = [m for m in self._micro_batches if bool(sampled[m.index].any())]
+            parts = subset.positions.split(self._micro_batch_size)
+            return [MicroBatch(index, state) for index in parts]
+        sampled = torch.zeros(self.call.num_items, dtype=torch.bool, device="cpu")
+        sampled[subset.positions] = True
+        # Without items there is one call, on none.
+        groups = [m for m in self._micro_batches if len(m.index) == 0 or sampled[m.index].any()]
         largest = max(len(group.index) for group in groups)
         if largest > self._micro_batch_size:
             raise RuntimeError(
@@ -144,54 +170,26 @@ class TwoPasses:
             )
         return groups
 
-    def _backward(
-        self,
-        group: MicroBatch,
-        subset: Subset,
-        feature_gradients: Sequence[Tensor | None],
-        shared: Sequence[Tensor],
-    ) -> list[Tensor]:
-        with torch.enable_grad(), self._autocast.restored(), group.random_state.restored():
-            args, kwargs, cuts = self.call.take(group.index, shared=shared)
-            outputs = pytree.tree_leaves(self._encoder(*args, **kwargs))
-        back_propagate(
-            (output, _weighted(gradient, group.index, subset.weight))
-            for output, gradient in zip(outputs, feature_gradients, strict=True)
-            if gradient is not None and output.requires_grad
-        )
-        return cuts
+    def _pace(
+        self, groups: list[MicroBatch], weight: Tensor | None
+    ) -> tuple[list[MicroBatch], list[Tensor | None]]:
+        """Append calls without effect, where other processes make more of them."""
+        absent = missing_calls(self._parameters.trainable, len(groups))
+        nothing = torch.zeros(self.call.num_items, dtype=torch.float64, device="cpu")
+        return groups + groups[-1:] * absent, [weight] * len(groups) + [nothing] * absent
 
-    def _scatter(
-        self, items: Sequence[Tensor | None], index: Tensor, cuts: Sequence[Tensor]
-    ) -> None:
-        for gradient, cut in zip(items, cuts, strict=True):
-            if gradient is not None and cut.grad is not None:
-                gradient[self.call.position(index, gradient.device)] = cut.grad
+    def _forward(
+        self, group: MicroBatch, *, shared: Sequence[Tensor] | None = None
+    ) -> tuple[list[Any], list[Tensor]]:
+        args, kwargs, cuts = self.call.take(group.index, shared=shared)
+        with self._world.same_call(group.random_state):
+            return pytree.tree_leaves(self._encoder(*args, **kwargs)), cuts
 
+    def _verify(self, groups: Sequence[MicroBatch]) -> None:
+        def again(position: int) -> list[Any]:
+            with torch.no_grad():
+                return self._forward(groups[position])[0]
 
-def back_propagate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Accumulate gradients into the leaves of all tensors' graphs, in one backward pass."""
-    pairs = list(gradients)
-    if pairs:
-        torch.autograd.backward([t for t, _ in pairs], [g for _, g in pairs])
-
-
-def _weighted(gradient: Tensor, index: Tensor, weight: Tensor | None) -> Tensor:
-    rows = gradient[index.to(gradient.device)]
-    if weight is None:
-        return rows
-    # Half precision would round the product before it is used; zeros must also hide inf and NaN.
-    wide = torch.promote_types(rows.dtype, torch.float32)
-    factor = weight[index].to(rows.device, wide).view(-1, *[1] * (rows.ndim - 1))
-    return torch.where(factor == 0, 0, rows.to(wide) * factor).to(rows.dtype)
-
-
-@contextmanager
-def _unchanged(buffers: Sequence[Tensor]) -> Iterator[None]:
-    """Put the buffers' values back: the first pass has updated them already."""
-    values = [buffer.clone() for buffer in buffers]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(buffers, values, strict=True):
-            buffer.copy_(value)
+        if self._check is not None:
+            # The calls of a sharded encoder involve other processes, which need not see an error.
+            self._check.verify(None if self._parameters.are_sharded else again)

@@ -49,7 +49,7 @@ class FeatureBuffer:
     def _allocate(self, leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
-        return leaf.new_empty((self._lead_shape.numel(), *leaf.shape[1:]))
+        return leaf.new_empty((*self._lead_shape, *leaf.shape[1:]))
 
     def _store(self, stored: Any, index: Tensor, leaf: Any) -> None:
         if not isinstance(leaf, Tensor):
@@ -59,19 +59,23 @@ class FeatureBuffer:
                 f"the encoder returned {leaf!r} for one micro-batch and {stored!r} for another: "
                 "expected outputs that are no tensors to be the same for all items."
             )
-        if (leaf.dtype, leaf.shape[1:]) != (stored.dtype, stored.shape[1:]):
+        rows = self.rows(stored)
+        if (leaf.dtype, leaf.shape[1:]) != (rows.dtype, rows.shape[1:]):
             raise ValueError(
                 f"the encoder returned features of shape {list(leaf.shape[1:])} and {leaf.dtype} "
-                f"for one micro-batch, {list(stored.shape[1:])} and {stored.dtype} for another: "
+                f"for one micro-batch, {list(rows.shape[1:])} and {rows.dtype} for another: "
                 "expected the same for all items. Pad them to one length."
             )
-        stored.index_copy_(0, index.to(stored.device), leaf)
+        rows.index_copy_(0, index.to(rows.device), leaf)
+
+    def rows(self, leaf: Tensor) -> Tensor:
+        """Return a view of a leaf with one row per item."""
+        return leaf.view(self._lead_shape.numel(), *leaf.shape[len(self._lead_shape) :])
 
     def restore(self, leaves: Sequence[Any]) -> Any:
-        """Return `leaves` in the structure of the encoder's output, with the items' dimensions."""
+        """Return `leaves` in the structure of the encoder's output."""
         assert self._structure is not None
-        shaped = [x.unflatten(0, self._lead_shape) if isinstance(x, Tensor) else x for x in leaves]
-        return pytree.tree_unflatten(shaped, self._structure)
+        return pytree.tree_unflatten(list(leaves), self._structure)
 
     def of_sampling(self) -> Float[Tensor, "videos items channels"]:
         """Return the features that feature-guided strategies compare.
@@ -89,26 +93,23 @@ class FeatureBuffer:
         return tensors[0].reshape(self._lead_shape[:-1].numel(), self._lead_shape[-1], -1)
 
     def flatten(self, gradients: Any) -> list[Tensor | None]:
-        """Return the gradients of all leaves, one row per item.
+        """Return the gradients of all leaves.
 
         Raises:
             ValueError: If the structure or a shape is not that of the features.
         """
         leaves, structure = pytree.tree_flatten(gradients)
-        shapes = [x.shape if isinstance(x, Tensor) else None for x in self.leaves]
-        expected = [s and (*self._lead_shape, *s[1:]) for s in shapes]
+        expected = [x.shape if isinstance(x, Tensor) else None for x in self.leaves]
         if structure != self._structure or any(
-            g is not None and (not isinstance(g, Tensor) or tuple(g.shape) != s)
-            for g, s in zip(leaves, expected, strict=True)
+            g is not None and (not isinstance(g, Tensor) or g.shape != shape)
+            for g, shape in zip(leaves, expected, strict=True)
         ):
             got = [list(g.shape) if isinstance(g, Tensor) else g for g in leaves]
             raise ValueError(
                 f"feature_gradients of shape {got}: expected one gradient per feature tensor, in "
                 f"the structure of `features` and of shape {[s and list(s) for s in expected]}."
             )
-        return [
-            None if g is None else g.reshape(-1, *g.shape[len(self._lead_shape) :]) for g in leaves
-        ]
+        return leaves
 
 
 def _check_rows(leaf: Any, num_items: int) -> None:

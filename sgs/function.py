@@ -68,9 +68,4 @@ class SequentialGradient(torch.autograd.Function):
             )
         _ = ctx.saved_tensors  # unpacks the passes
         passes = ctx.handover.pop()
-        gradients = passes.gradients(ctx.subset, feature_gradients)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # Every rank must take part in the reduction of every parameter.
-            pairs = zip(gradients, passes.inputs, strict=True)
-            gradients = [torch.zeros_like(t) if g is None else g for g, t in pairs]
-        return None, None, None, *gradients
+        return None, None, None, *passes.gradients(ctx.subset, feature_gradients)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 
@@ -37,21 +37,19 @@ class ItemCall:
         item_dim: The dimension that indexes items.
 
     Raises:
-        ValueError: If there is no tensor to cut, or no item, or the tensors disagree on their
-            leading dimensions.
+        TypeError: If an argument hides tensors from view, or is a NumPy array or a nested tensor.
+        ValueError: If there is no tensor to cut, or the tensors disagree on their leading
+            dimensions.
     """
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, item_dim: int) -> None:
         self._leaves, self._structure = pytree.tree_flatten((args, kwargs))
+        for leaf in self._leaves:
+            _refuse_hidden_items(leaf)
         self._item_positions = [i for i, x in enumerate(self._leaves) if isinstance(x, Tensor)]
         self.lead_shape = self._common_lead_shape(item_dim)
         self.num_items = math.prod(self.lead_shape)
         self._requiring_gradient = {id(t) for t in self.tensors if t.requires_grad}
-        if self.num_items == 0:
-            raise ValueError(
-                f"items of shape {list(self.lead_shape)} + ...: expected at least one item. "
-                "Skip the step for an empty batch."
-            )
 
     def _common_lead_shape(self, item_dim: int) -> torch.Size:
         shapes = [self._leaves[i].shape for i in self._item_positions]
@@ -116,9 +114,35 @@ class ItemCall:
         rows = tensor.detach()[self.position(index, tensor.device)]
         return rows.requires_grad_(self.needs_gradient(tensor))
 
+    def rows(self, tensor: Tensor) -> Tensor:
+        """Return a tensor with the items' dimensions as one with a row per item."""
+        return tensor.reshape(self.num_items, *tensor.shape[len(self.lead_shape) :])
+
     def position(self, index: Tensor, device: torch.device) -> tuple[Tensor, ...]:
         """Return the subscripts of flat positions in a tensor with the items' dimensions."""
         return torch.unravel_index(index.to(device), self.lead_shape)
+
+
+def _refuse_hidden_items(leaf: Any) -> None:
+    """Refuse what every micro-batch would receive whole, while it holds one entry per item."""
+    if isinstance(leaf, Tensor):
+        if leaf.is_nested:
+            raise TypeError(
+                "an argument is a nested tensor: expected a padded tensor and a mask or lengths, "
+                "since a nested tensor cannot be cut into micro-batches."
+            )
+        return
+    fields = leaf if isinstance(leaf, Mapping) else getattr(leaf, "__dict__", {})
+    hides = not isinstance(leaf, Shared | nn.Module) and any(
+        isinstance(value, Tensor) for value in fields.values()
+    )
+    if hides or getattr(leaf, "ndim", 0) > 0:
+        raise TypeError(
+            f"an argument is a {type(leaf).__name__}: expected tensors, also inside of tuples, "
+            "lists and dicts, since each is cut into micro-batches. Pass dict(...) of it or "
+            "torch.from_numpy(...), register the class with torch.utils._pytree, or wrap in "
+            "Shared(...) what all items have in common."
+        )
 
 
 def _unwrap(leaf: Any, substitutes: Any) -> Any:

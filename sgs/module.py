@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,20 +11,22 @@ from torch import Tensor, nn
 
 from samplers import AbstractSampler, Random
 from sgs.batch_norm import coupled_batch_norm
+from sgs.distributed import bare, call_through
 from sgs.encoded import EncodedItems
-from sgs.engine import TwoPasses
+from sgs.engine import TwoPasses, encode
 from sgs.features import FeatureBuffer
 from sgs.function import put_in_graph
+from sgs.groups import in_order, sampled_first
 from sgs.items import ItemCall
 from sgs.subset import Subset, SubsetDraw
 from sgs.validate import (
-    coupling_message,
-    refuse_uninitialized,
+    validate_call,
     validate_encoder,
     validate_generator,
     validate_item_dim,
     validate_sampling,
     validate_sizes,
+    validate_tolerance,
 )
 
 
@@ -66,6 +68,11 @@ class SequentialGradientSampler(nn.Module):
         generator: Source of randomness of the sampling; torch's default CPU generator if None.
         allow_batch_norm: Whether BatchNorm layers in training mode are accepted. They normalise
             by the statistics of each micro-batch, so gradients differ from the direct ones.
+        check_replay: Whether the backward compares the features of both passes, and raises rather
+            than return gradients that belong to other features than the loss has seen. It keeps a
+            copy of the sampled items' features. A number is the largest difference that passes,
+            relative to the largest feature; True chooses it by the precision: 1e-8 in float64, 1e-2
+            in float32, 0.1 in half precision.
 
     Attributes:
         encoder: The encoder itself, unchanged.
@@ -99,6 +106,7 @@ class SequentialGradientSampler(nn.Module):
         item_dim: int = 0,
         generator: torch.Generator | None = None,
         allow_batch_norm: bool = False,
+        check_replay: bool | float = True,
     ) -> None:
         sampler = Random() if sampler is None else sampler
         validate_encoder(encoder)
@@ -108,6 +116,7 @@ class SequentialGradientSampler(nn.Module):
         validate_sampling(sampler, ratio=ratio, weights=weights)
         validate_item_dim(item_dim)
         validate_generator(generator)
+        validate_tolerance(check_replay)
         super().__init__()
         self.encoder = encoder
         self.micro_batch_size = micro_batch_size
@@ -118,6 +127,7 @@ class SequentialGradientSampler(nn.Module):
         self.item_dim = item_dim
         self.generator = generator
         self.allow_batch_norm = allow_batch_norm
+        self.check_replay = check_replay
         self.last_index: Int64[Tensor, "*videos count"] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -129,11 +139,18 @@ class SequentialGradientSampler(nn.Module):
                 parameters without values.
             RuntimeError: If the encoder changes its own buffers, which cannot be replayed.
         """
-        passes = self._passes(args, kwargs)
-        if not (torch.is_grad_enabled() and passes.inputs):
-            features = passes.encode(self._in_order(passes.call), replayable=False)
+        run = partial(self._features, bare(self.encoder))
+        return call_through(self.encoder, run, args, kwargs)
+
+    def _features(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = self._call(encoder, args, kwargs)
+        if not (torch.is_grad_enabled() and _trains(encoder, call)):
+            groups = in_order(call.num_items, size=self.forward_micro_batch_size)
+            features = encode(encoder, call, groups)
             return features.restore(features.leaves)
+        passes = self._passes(encoder, call)
         features, subset = self._encode_and_draw(passes)
+        self._watch(passes, features, subset.positions)
         return features.restore(put_in_graph(passes, subset, features.leaves))
 
     def encode(self, *args: Any, **kwargs: Any) -> EncodedItems:
@@ -145,13 +162,22 @@ class SequentialGradientSampler(nn.Module):
         Raises:
             ValueError: As a call does, or if there is nothing to train.
         """
-        passes = self._passes(args, kwargs)
-        if not passes.inputs:
+        run = partial(self._encoded, bare(self.encoder))
+        encoded: EncodedItems = call_through(self.encoder, run, args, kwargs)
+        return encoded
+
+    def _encoded(
+        self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> EncodedItems:
+        call = self._call(encoder, args, kwargs)
+        if not _trains(encoder, call):
             raise ValueError(
                 "SequentialGradientSampler.encode: neither the encoder nor the items require a "
                 "gradient, so there is nothing to train. Call the sampler itself for features."
             )
+        passes = self._passes(encoder, call)
         features, subset = self._encode_and_draw(passes)
+        self._watch(passes, features, torch.arange(call.num_items, device="cpu"))
         return EncodedItems(passes, features, subset)
 
     def extra_repr(self) -> str:
@@ -162,37 +188,35 @@ class SequentialGradientSampler(nn.Module):
             f"sampler={self.sampler}, weights={self.weights!r}, item_dim={self.item_dim}"
         )
 
-    def _passes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TwoPasses:
-        refuse_uninitialized(self.encoder)
-        coupled = coupled_batch_norm(self.encoder)
-        if coupled and not self.allow_batch_norm:
-            raise ValueError(coupling_message(coupled))
+    def _call(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ItemCall:
+        validate_call(encoder, allow_batch_norm=self.allow_batch_norm)
+        return ItemCall(args, kwargs, item_dim=self.item_dim)
+
+    def _passes(self, encoder: nn.Module, call: ItemCall) -> TwoPasses:
+        coupled = bool(coupled_batch_norm(encoder))
         return TwoPasses(
-            self.encoder,
-            ItemCall(args, kwargs, item_dim=self.item_dim),
-            micro_batch_size=self.micro_batch_size,
-            couples_items=bool(coupled),
+            encoder, call, micro_batch_size=self.micro_batch_size, couples_items=coupled
         )
 
+    def _watch(self, passes: TwoPasses, features: FeatureBuffer, index: Tensor) -> None:
+        if self.check_replay is not False:
+            tolerance = None if self.check_replay is True else self.check_replay
+            passes.compare(features, index, tolerance=tolerance)
+
     def _encode_and_draw(self, passes: TwoPasses) -> tuple[FeatureBuffer, Subset]:
-        videos, num_items = passes.call.lead_shape[:-1], passes.call.lead_shape[-1]
+        lead, count = passes.call.lead_shape, passes.call.num_items
+        size, forward_size = self.micro_batch_size, self.forward_micro_batch_size
         draw = SubsetDraw(self.sampler, self.ratio, self.weights, self.generator)
-        if draw.needs_features:
-            features = passes.encode(self._in_order(passes.call))
-            subset = draw(videos.numel(), num_items, features=features.of_sampling())
+        if draw.needs_features and count > 0:
+            features = passes.encode(in_order(count, size=forward_size))
+            subset = draw(lead[:-1].numel(), lead[-1], features=features.of_sampling())
         else:
-            subset = draw(videos.numel(), num_items)
-            features = passes.encode(self._sampled_first(passes.call, subset))
-        self.last_index = subset.index.view(*videos, -1)
+            subset = draw(lead[:-1].numel(), lead[-1])
+            groups = sampled_first(subset, count, size=size, rest_size=forward_size)
+            features = passes.encode(groups)
+        self.last_index = subset.index.view(*lead[:-1], subset.index.shape[1])
         return features, subset
 
-    def _in_order(self, call: ItemCall) -> Iterator[Tensor]:
-        yield from torch.arange(call.num_items, device="cpu").split(self.forward_micro_batch_size)
 
-    def _sampled_first(self, call: ItemCall, subset: Subset) -> Iterator[Tensor]:
-        # See NOTE [ Replay by groups ]: the sampled items must not share a call with the others.
-        rest = torch.ones(call.num_items, dtype=torch.bool, device="cpu")
-        rest[subset.positions] = False
-        yield from subset.positions.split(self.micro_batch_size)
-        if rest.any():
-            yield from rest.nonzero()[:, 0].split(self.forward_micro_batch_size)
+def _trains(encoder: nn.Module, call: ItemCall) -> bool:
+    return any(tensor.requires_grad for tensor in (*encoder.parameters(), *call.tensors))

@@ -41,7 +41,8 @@ class Subset:
         """
         ordered = index.cpu().sort(dim=1).values
         distinct = bool((ordered.diff(dim=1) > 0).all())
-        if ordered.numel() == 0 or not distinct or ordered.min() < 0 or ordered.max() >= num_items:
+        inside = bool(((ordered >= 0) & (ordered < num_items)).all())
+        if not distinct or not inside or (ordered.shape[1] == 0 and num_items > 0):
             raise ValueError(
                 f"index={index.tolist()}: expected distinct positions in [0, {num_items}), at "
                 "least one per video."
@@ -85,8 +86,8 @@ class SubsetDraw:
         features: Float[Tensor, "videos items channels"] | None = None,
     ) -> Subset:
         """Draw for every video on its own."""
-        count = count_from_ratio(self.ratio, num_items)
-        if count == num_items:
+        count = count_from_ratio(self.ratio, num_items) if num_items > 0 else 0
+        if count == num_items or num_videos == 0:
             return Subset.of(torch.arange(num_items, device="cpu").repeat(num_videos, 1), num_items)
         indices, values = [], []
         for video in range(num_videos):

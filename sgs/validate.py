@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from samplers import AbstractSampler
+from sgs.batch_norm import coupled_batch_norm
+from sgs.distributed import bare, refuse_foreign_shards
 
 WEIGHTS = ("inverse_probability", "none")
 
@@ -12,19 +14,24 @@ def validate_encoder(encoder: nn.Module) -> None:
     """Refuse what is no encoder, or synchronises gradients by itself.
 
     Raises:
-        TypeError: If the encoder is no module, or wrapped in `DistributedDataParallel`, or a part
-            of it is.
+        TypeError: If the encoder is no module, or a part of it synchronises gradients by itself.
     """
     if not isinstance(encoder, nn.Module):
         raise TypeError(
             f"SequentialGradientSampler(encoder={type(encoder).__name__}): expected an nn.Module, "
             "since its parameters get the gradients."
         )
-    if any(isinstance(m, nn.parallel.DistributedDataParallel) for m in encoder.modules()):
+    parts = list(bare(encoder).modules())
+    if any(isinstance(part, nn.parallel.DistributedDataParallel) for part in parts):
         raise TypeError(
-            "SequentialGradientSampler(encoder=DistributedDataParallel): expected the bare encoder."
-            " DDP would reduce the gradients once per micro-batch. Wrap the encoder first, and the"
-            " whole model in DDP afterwards."
+            "SequentialGradientSampler(encoder=...): a part of the encoder is wrapped in "
+            "DistributedDataParallel, which would reduce its gradients once per micro-batch. Wrap "
+            "the encoder as a whole, or the whole model."
+        )
+    if any(isinstance(part, nn.DataParallel) for part in (encoder, *parts)):
+        raise TypeError(
+            "SequentialGradientSampler(encoder=DataParallel): its replicas draw random numbers of "
+            "their own, which are not replayed. Use DistributedDataParallel."
         )
 
 
@@ -35,7 +42,7 @@ def validate_sizes(**sizes: int | None) -> None:
         ValueError: If a size is given and is no integer of at least 1.
     """
     for name, size in sizes.items():
-        if size is not None and (not isinstance(size, int) or size < 1):
+        if size is not None and (type(size) is not int or size < 1):
             raise ValueError(
                 f"SequentialGradientSampler({name}={size!r}): expected an integer of at least 1: "
                 "the number of items that the encoder sees at once."
@@ -105,26 +112,49 @@ def validate_generator(generator: torch.Generator | None) -> None:
         )
 
 
-def refuse_uninitialized(encoder: nn.Module) -> None:
-    """Refuse parameters that have no values yet.
+def validate_tolerance(check_replay: bool | float) -> None:
+    """Refuse a tolerance that is none.
 
     Raises:
-        ValueError: If there is a lazy module that has not seen its first input.
+        ValueError: If it is neither a truth value nor in (0, 1).
     """
+    if not isinstance(check_replay, bool) and not (
+        isinstance(check_replay, float) and 0 < check_replay < 1
+    ):
+        raise ValueError(
+            f"SequentialGradientSampler(check_replay={check_replay!r}): expected True, False or the"
+            " largest relative difference of features that passes, in (0, 1)."
+        )
+
+
+def validate_call(encoder: nn.Module, *, allow_batch_norm: bool) -> None:
+    """Refuse to call an encoder in a state in which its gradients would be wrong.
+
+    Raises:
+        ValueError: If there is a lazy module that has not seen its first input, or a BatchNorm
+            layer in training mode that is not allowed.
+        RuntimeError: If parametrized weights are cached, or its parameters are sharded in a way
+            that is not supported.
+    """
+    refuse_foreign_shards(encoder)
     lazy = [n for n, p in encoder.named_parameters() if nn.parameter.is_lazy(p)]
     if lazy:
         raise ValueError(
             f"SequentialGradientSampler: the parameters {lazy[:3]} have no values yet. Call the "
             "encoder on one item first."
         )
-
-
-def coupling_message(coupled: list[str]) -> str:
-    """Say why layers that couple items are refused, and the two ways out."""
-    return (
-        f"SequentialGradientSampler: {', '.join(coupled)} normalise(s) by the statistics of the "
-        "micro-batch. The output for one item then depends on the others at hand, and "
-        "micro-batched gradients differ from the direct ones. Freeze the layers with "
-        "encoder = freeze_batch_norm(encoder), as the paper does, or accept statistics per "
-        "micro-batch with SequentialGradientSampler(..., allow_batch_norm=True)."
-    )
+    coupled = coupled_batch_norm(encoder)
+    if coupled and not allow_batch_norm:
+        raise ValueError(
+            f"SequentialGradientSampler: {', '.join(coupled)} normalise(s) by the statistics of "
+            "the micro-batch. The output for one item then depends on the others at hand, and "
+            "micro-batched gradients differ from the direct ones. Freeze the layers with "
+            "encoder = freeze_batch_norm(encoder), as the paper does, or accept statistics per "
+            "micro-batch with SequentialGradientSampler(..., allow_batch_norm=True)."
+        )
+    # The cache would hold weights without a graph from the first pass, for the second one to find.
+    if torch.nn.utils.parametrize._cache_enabled:
+        raise RuntimeError(
+            "SequentialGradientSampler: called inside of torch.nn.utils.parametrize.cached(), where"
+            " the second pass would find weights without a graph. Leave the block for the call."
+        )

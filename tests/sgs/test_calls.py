@@ -154,3 +154,13 @@ def test_repr_shows_the_options() -> None:
     sampler = SequentialGradientSampler(nn.Linear(5, 4), micro_batch_size=3, ratio=0.3)
     assert "micro_batch_size=3" in repr(sampler)
     assert "ratio=0.3, sampler=Random()" in repr(sampler)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_no_items_give_empty_features_and_zero_gradients_as_naive_training(ratio: float) -> None:
+    encoder = nn.Linear(3, 4)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=2, ratio=ratio)
+    features = sampler(torch.randn(0, 3))
+    features.sum().backward()
+    assert features.shape == (0, 4)
+    assert torch.equal(encoder.weight.grad, torch.zeros_like(encoder.weight))

@@ -228,8 +228,8 @@ def test_encoder_is_left_as_it_was_when_the_second_pass_fails() -> None:
 class DropsLastMicroBatch(SequentialGradientSampler):
     """A mutant: the second pass forgets the last, short micro-batch."""
 
-    def _passes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        passes = super()._passes(args, kwargs)
+    def _passes(self, *args: Any) -> Any:
+        passes = super()._passes(*args)
         all_groups = passes._groups
         passes._groups = lambda subset: all_groups(subset)[:-1]
         return passes

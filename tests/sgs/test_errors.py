@@ -1,8 +1,10 @@
 """Every refusal says what was expected, what was got and what to do."""
 
+from collections import UserDict
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,8 @@ ARGUMENTS = [
     ({"sampler": IoUBalanced()}, ValueError, r"requires \['tiou'\], which items without labels"),
     ({"sampler": FarthestPoint(), "ratio": 0.5}, ValueError, "has no inclusion probability"),
     ({"item_dim": -1}, ValueError, r"item_dim=-1\): expected 0 for items of shape \[N, ...\]"),
+    ({"check_replay": 2.0}, ValueError, r"check_replay=2.0\): expected True, False or the largest"),
+    ({"micro_batch_size": True}, ValueError, "micro_batch_size=True\\): expected an integer"),
     ({"generator": 0}, TypeError, r"generator=0\): expected a torch.Generator or None"),
 ]
 
@@ -41,12 +45,68 @@ def test_encoder_that_is_no_module_is_refused() -> None:
         SequentialGradientSampler(lambda items: items, micro_batch_size=2)
 
 
-def test_encoder_wrapped_in_ddp_is_refused() -> None:
+def test_part_of_an_encoder_wrapped_in_ddp_is_refused() -> None:
     wrapped = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
     nn.Module.__init__(wrapped)
-    for encoder in (wrapped, nn.Sequential(wrapped)):
-        with pytest.raises(TypeError, match="Wrap the encoder first, and the whole model in DDP"):
-            SequentialGradientSampler(encoder, micro_batch_size=2)
+    with pytest.raises(TypeError, match="Wrap the encoder as a whole, or the whole model"):
+        SequentialGradientSampler(nn.Sequential(wrapped), micro_batch_size=2)
+
+
+def test_data_parallel_is_refused() -> None:
+    with pytest.raises(TypeError, match="Use DistributedDataParallel"):
+        SequentialGradientSampler(nn.DataParallel(nn.Linear(3, 4)), micro_batch_size=2)
+
+
+def test_cached_parametrizations_are_refused() -> None:
+    encoder = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=2)
+    with (
+        nn.utils.parametrize.cached(),
+        pytest.raises(RuntimeError, match=r"inside of torch.nn.utils.parametrize.cached\(\)"),
+    ):
+        sampler(torch.randn(4, 3))
+
+
+def test_parameter_that_is_not_registered_is_refused() -> None:
+    class Outside(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            return super().forward(items) * self.scale[0]
+
+    encoder = Outside(3, 4)
+    encoder.scale = [nn.Parameter(torch.ones(4))]
+    loss = SequentialGradientSampler(encoder, micro_batch_size=2)(torch.randn(4, 3)).sum()
+    with pytest.raises(RuntimeError, match=r"a parameter of shape \[4\] that is not one of the"):
+        loss.backward()
+
+
+@dataclass
+class Batch:
+    frames: Tensor
+
+
+HIDDEN = {
+    "dataclass": Batch(torch.randn(4, 3)),
+    "mapping": UserDict(frames=torch.randn(4, 3)),
+    "array": np.zeros((4, 3)),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
+def test_tensors_that_cannot_be_cut_are_refused(hidden: object) -> None:
+    class First(nn.Linear):
+        def forward(self, items: Tensor, other: object) -> Tensor:
+            return super().forward(items)
+
+    sampler = SequentialGradientSampler(First(3, 4), micro_batch_size=2)
+    with pytest.raises(TypeError, match=f"an argument is a {type(hidden).__name__}: expected"):
+        sampler(torch.randn(4, 3), hidden)
+    sampler(torch.randn(4, 3), Shared(hidden))
+
+
+def test_nested_tensors_are_refused() -> None:
+    items = torch.nested.nested_tensor([torch.randn(2, 3), torch.randn(4, 3)], layout=torch.jagged)
+    with pytest.raises(TypeError, match="expected a padded tensor and a mask"):
+        SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2)(items)
 
 
 def test_strategy_without_probability_is_fine_where_nothing_is_weighted() -> None:
@@ -60,7 +120,6 @@ def test_strategy_without_probability_is_fine_where_nothing_is_weighted() -> Non
 CALLS = [
     ((), "the arguments hold no tensor of items"),
     (("text",), "the arguments hold no tensor of items"),
-    ((torch.randn(0, 3),), r"items of shape \[0\] \+ ...: expected at least one item"),
     (
         ({"a": torch.randn(4, 3), "b": torch.randn(5)},),
         r"shapes \[\[4, 3\], \[5\]\] \(item_dim=0\)",

@@ -1,17 +1,28 @@
 """Both passes see the same world: random numbers, autocast, mode, buffers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-import sgs.engine
 from sgs import SequentialGradientSampler, Shared
-from sgs.replay import Autocast, RandomState
-from tests.reference import assert_same, coupling_loss, direct_features, gradients_of, run
+from sgs.items import ItemCall
+from sgs.parameters import CalledParameters
+from sgs.random_state import RandomState
+from sgs.world import Autocast
+from tests.reference import (
+    RTOL,
+    assert_same,
+    coupling_loss,
+    direct_features,
+    gradients_of,
+    relative_error,
+    run,
+)
 from tests.sgs.encoders import ENCODERS
 
 NUM_ITEMS = 10
@@ -23,12 +34,12 @@ def nothing_restored(self: object) -> Iterator[None]:
     yield
 
 
-def dropout_gradients() -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
+def dropout_gradients(**options: Any) -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
     case = ENCODERS["dropout"]
     encoder, items = case.make(), case.items(NUM_ITEMS)
     torch.manual_seed(2)
     expected = run(encoder, lambda: direct_features(encoder, items, groups=GROUPS))[1]
-    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4, **options)
     torch.manual_seed(2)
     return run(encoder, lambda: sampler(items))[1], expected
 
@@ -40,7 +51,9 @@ def test_dropout_masks_are_replayed() -> None:
 def test_dropout_without_replay_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RandomState, "restored", nothing_restored)
     with pytest.raises(AssertionError, match="relative error"):
-        assert_same(*dropout_gradients())
+        assert_same(*dropout_gradients(check_replay=False))
+    with pytest.raises(RuntimeError, match="the second pass computed other features"):
+        dropout_gradients()
 
 
 def test_caller_random_state_is_unchanged_by_the_backward() -> None:
@@ -56,7 +69,8 @@ def test_one_random_state_is_kept_for_a_deterministic_encoder() -> None:
     for name, expected in (("linear", 1), ("dropout", 3)):
         case = ENCODERS[name]
         sampler = SequentialGradientSampler(case.make(), micro_batch_size=4)
-        passes = sampler._passes((case.items(NUM_ITEMS),), {})
+        call = ItemCall((case.items(NUM_ITEMS),), {}, item_dim=0)
+        passes = sampler._passes(sampler.encoder, call)
         passes.encode(GROUPS)
         assert len({id(m.random_state) for m in passes._micro_batches}) == expected
 
@@ -64,9 +78,13 @@ def test_one_random_state_is_kept_for_a_deterministic_encoder() -> None:
 class RecordsAutocast(nn.Linear):
     """Keeps the dtype of what it computed."""
 
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.dtypes: list[torch.dtype] = []
+
     def forward(self, items: Tensor) -> Tensor:
         output = super().forward(items)
-        self.dtypes = [*getattr(self, "dtypes", []), output.dtype]
+        self.dtypes.append(output.dtype)
         return output
 
 
@@ -118,8 +136,6 @@ def test_a_call_outside_autocast_stays_outside_when_the_backward_is_inside() -> 
     assert encoder.dtypes == [torch.float32] * 2
 
 
-# Reentrant checkpoints say in every pass without a graph that there will be no gradient.
-@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
 @pytest.mark.parametrize("use_reentrant", [True, False])
 def test_checkpoints_inside_the_encoder_are_exact(use_reentrant: bool) -> None:
     class Checkpointed(nn.Module):
@@ -220,18 +236,38 @@ class Counts(nn.Linear):
         return super().forward(items) * self.calls
 
 
-STATEFUL = {
-    "counter": Counts(),
-    "spectral normalization": nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4)),
-    "renormalized embedding": nn.Sequential(nn.Embedding(9, 4, max_norm=0.1), nn.Flatten()),
-}
+def spectral() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4))
 
 
-@pytest.mark.parametrize("name", STATEFUL)
-def test_encoder_that_changes_itself_is_refused(name: str) -> None:
-    items = torch.randint(9, (8, 6)) if "embedding" in name else torch.randn(8, 6)
-    with pytest.raises(RuntimeError, match=r"the encoder changed its own \["):
-        SequentialGradientSampler(STATEFUL[name], micro_batch_size=4)(items)
+@pytest.mark.parametrize("build", [Counts, spectral])
+def test_buffers_change_as_in_one_direct_call(build: Callable[[], nn.Module]) -> None:
+    """Three micro-batches and their repetition count one call, and step the iteration once."""
+    encoder, direct = build().double(), build().double()
+    direct.load_state_dict(encoder.state_dict())
+    items = ENCODERS["linear"].items(NUM_ITEMS)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
+    for _ in range(2):
+        expected, got = run(direct, lambda: direct(items)), run(encoder, lambda: sampler(items))
+        assert_same(got[1], expected[1])
+    for (name, ours), theirs in zip(encoder.named_buffers(), direct.buffers(), strict=True):
+        assert relative_error(ours, theirs) <= RTOL, name
+
+
+def test_buffers_that_follow_the_items_are_refused_and_left_as_they_were() -> None:
+    encoder = nn.Sequential(nn.InstanceNorm1d(3, track_running_stats=True)).double()
+    items = torch.randn(8, 3, 5, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match=r"buffers \['0.running_mean'"):
+        SequentialGradientSampler(encoder, micro_batch_size=4)(items.requires_grad_())
+    assert torch.equal(encoder[0].running_mean, torch.zeros(3, dtype=torch.float64))
+
+
+def test_encoder_that_changes_its_parameters_is_refused() -> None:
+    encoder = nn.Sequential(nn.Embedding(9, 4, max_norm=0.1), nn.Flatten())
+    with pytest.raises(RuntimeError, match=r"the encoder changed \['0.weight'\]"):
+        SequentialGradientSampler(encoder, micro_batch_size=4)(torch.randint(9, (8, 6)))
 
 
 def test_encoder_that_changes_itself_may_still_be_evaluated() -> None:
@@ -287,22 +323,25 @@ def test_shared_values_modified_between_the_passes_are_refused() -> None:
         loss.backward()
 
 
-def test_replaced_parameters_are_refused() -> None:
-    encoder = nn.Sequential(nn.Linear(6, 4))
-    model = nn.Sequential(SequentialGradientSampler(encoder, micro_batch_size=4))
+def test_parameters_of_a_functional_call_get_the_gradients() -> None:
+    case = ENCODERS["linear"]
+    model = nn.Sequential(SequentialGradientSampler(case.make(), micro_batch_size=4))
     others = {n: torch.randn_like(p, requires_grad=True) for n, p in model.named_parameters()}
-    loss = torch.func.functional_call(model, others, (torch.randn(8, 6),)).sum()
-    with pytest.raises(
-        RuntimeError, match=r"\['0.weight', '0.bias'\] were modified .* or replaced"
-    ):
-        loss.backward()
+    features = torch.func.functional_call(model, others, (case.items(NUM_ITEMS),))
+    got = torch.autograd.grad(coupling_loss(features), list(others.values()))
+    renamed = {name.removeprefix("0.encoder."): tensor for name, tensor in others.items()}
+    direct = torch.func.functional_call(case.make(), renamed, (case.items(NUM_ITEMS),))
+    expected = torch.autograd.grad(coupling_loss(direct), list(others.values()))
+    for ours, theirs in zip(got, expected, strict=True):
+        assert relative_error(ours, theirs) <= RTOL
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_replaced_submodule_is_refused() -> None:
     encoder = nn.Sequential(nn.Linear(6, 4))
     loss = SequentialGradientSampler(encoder, micro_batch_size=4)(torch.randn(8, 6)).sum()
     encoder[0] = nn.Linear(6, 4)
-    with pytest.raises(RuntimeError, match="were modified in place or replaced"):
+    with pytest.raises(RuntimeError, match=r"the modules \['0'\] changed .* or were replaced"):
         loss.backward()
 
 
@@ -354,13 +393,13 @@ def test_engine_swaps_aliases_only_while_it_runs(monkeypatch: pytest.MonkeyPatch
     """The negative control of the aliases: without them gradients arrive twice."""
 
     @contextmanager
-    def no_aliases(encoder: nn.Module, trainable: list[Tensor]) -> Iterator[dict[int, Tensor]]:
-        yield {id(parameter): parameter for parameter in trainable}
+    def no_aliases(self: CalledParameters) -> Iterator[list[Tensor]]:
+        yield self.trainable
 
     case = ENCODERS["linear"]
     encoder, items = case.make(), case.items(NUM_ITEMS)
     expected = run(encoder, lambda: encoder(items))[1]
-    monkeypatch.setattr(sgs.engine, "aliased_parameters", no_aliases)
+    monkeypatch.setattr(CalledParameters, "aliased", no_aliases)
     sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
     with pytest.raises(AssertionError, match="relative error"):
         assert_same(run(encoder, lambda: sampler(items))[1], expected)

@@ -1,0 +1,142 @@
+"""The encoder's buffers, which both passes find as the call found them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+
+@dataclass
+class _Saved:
+    """A buffer of a module: which tensor it was, and its value."""
+
+    tensor: Tensor | None
+    value: Tensor | None
+    version: int
+
+    @staticmethod
+    def of(tensor: Tensor | None) -> _Saved:
+        return _Saved(tensor, None if tensor is None else tensor.clone(), _version(tensor))
+
+    def is_unchanged(self, tensor: Tensor | None, *, by_value: bool) -> bool:
+        if tensor is not self.tensor or tensor is None or self.value is None:
+            return tensor is self.tensor
+        if by_value:
+            return torch.equal(tensor, self.value)
+        return _version(tensor) == self.version
+
+
+Changes = dict[tuple[nn.Module, str], Tensor | None]
+
+
+class CalledBuffers:
+    """The values of the encoder's buffers when it was called.
+
+    NOTE [ Buffers are rewound ]
+    One direct call changes a buffer once: spectral normalisation makes one step of its power
+    iteration, a counter counts one call. So every micro-batch of either pass starts from the
+    buffers that the call started from, and the call leaves behind what its last micro-batch made of
+    them. This equals the direct call if the change does not depend on the items. If two
+    micro-batches change them differently, items interact through the buffers: that is refused.
+
+    Args:
+        encoder: The module that is about to be called.
+        running: Buffers that follow the micro-batches of the first pass one by one, and are put
+            back after the second: the statistics of BatchNorm layers that the user let pass.
+    """
+
+    def __init__(self, encoder: nn.Module, *, running: Collection[Tensor] = ()) -> None:
+        self._modules = {module: name for name, module in encoder.named_modules()}
+        self._running = {id(tensor) for tensor in running}
+        # torch's kernels update running statistics without counting a version of the tensor.
+        norms = [m for m in self._modules if isinstance(m, _NormBase) and m.training]
+        self._uncounted = {id(b) for m in norms for b in m.buffers(recurse=False)}
+        self._saved = self._snapshot()
+        self._changes: Changes | None = None
+
+    def _snapshot(self) -> dict[tuple[nn.Module, str], _Saved]:
+        return {place: _Saved.of(tensor) for place, tensor in self._places().items()}
+
+    def _places(self) -> Changes:
+        return {(m, name): x for m in self._modules for name, x in m._buffers.items()}
+
+    @contextmanager
+    def rewound(self) -> Iterator[None]:
+        """Let one micro-batch start from the buffers of the call.
+
+        Raises:
+            RuntimeError: If it changed them otherwise than the one before did.
+        """
+        self._put_back(self._saved, keep=self._running)
+        yield
+        changes = self._changed()
+        if self._changes is not None and not _are_equal(self._changes, changes):
+            self._put_back(self._saved)
+            raise RuntimeError(self._message(self._changes, changes))
+        self._changes = changes
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Leave no change behind: the first pass has made the one that counts."""
+        present = self._snapshot()
+        try:
+            yield
+        finally:
+            self._put_back(present)
+
+    def _changed(self) -> Changes:
+        changes: Changes = {}
+        for place, tensor in self._places().items():
+            saved = self._saved.get(place)
+            if id(tensor) not in self._running and not self._is_unchanged(saved, tensor):
+                changes[place] = None if tensor is None else tensor.detach().clone()
+        return changes
+
+    def _is_unchanged(self, saved: _Saved | None, tensor: Tensor | None) -> bool:
+        by_value = id(tensor) in self._uncounted
+        return saved is not None and saved.is_unchanged(tensor, by_value=by_value)
+
+    def _put_back(
+        self, saved: dict[tuple[nn.Module, str], _Saved], keep: Collection[int] = ()
+    ) -> None:
+        for module, name in self._places().keys() - saved.keys():
+            del module._buffers[name]
+        for (module, name), entry in saved.items():
+            if module._buffers.get(name, self) is not entry.tensor:
+                module._buffers[name] = entry.tensor
+            if id(entry.tensor) not in keep and not self._is_unchanged(entry, entry.tensor):
+                assert entry.tensor is not None
+                assert entry.value is not None
+                with torch.no_grad():
+                    entry.tensor.copy_(entry.value)
+                entry.version = _version(entry.tensor)
+
+    def _message(self, before: Changes, now: Changes) -> str:
+        different = [
+            f"{self._modules[place[0]]}.{place[1]}".lstrip(".")
+            for place in {**before, **now}
+            if not _same(before.get(place), now.get(place))
+        ]
+        return (
+            f"the encoder's buffers {different[:3]} are changed by each micro-batch in another way:"
+            " items interact through them, and micro-batches cannot do what one call does. Put the "
+            "modules that own them into eval mode."
+        )
+
+
+def _version(tensor: Tensor | None) -> int:
+    # Inference tensors count no versions; training cannot change them in place either.
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
+
+
+def _are_equal(before: Changes, now: Changes) -> bool:
+    return before.keys() == now.keys() and all(_same(before[k], now[k]) for k in now)
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))

@@ -1,0 +1,138 @@
+"""The comparison of the features of both passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sgs.features import is_differentiable
+
+# Far above what another kernel for another number of items, or TF32, does to features; far below
+# what another dropout mask or another image does. By the bytes of a number.
+TOLERANCE = {8: 1e-8, 4: 1e-2, 2: 0.1, 1: 0.1}
+
+
+class ReplayCheck:
+    """Compares the re-forwarded features with those of the first pass.
+
+    Args:
+        features: The leaves of the first pass, `[num_items, ...]`.
+        index: The items that will be encoded again; their features are copied, since a head may
+            change them in place.
+        num_items: The number of all items.
+        tolerance: The largest difference that passes, relative to the largest feature of a leaf.
+            None: what suits the coarsest of `dtypes` and of the features.
+        dtypes: The precisions that the encoder computes in.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[Any],
+        index: Int64[Tensor, " sampled"],
+        *,
+        num_items: int,
+        tolerance: float | None,
+        dtypes: Collection[torch.dtype],
+    ) -> None:
+        self._row = torch.full((num_items,), -1, device="cpu")
+        self._row[index] = torch.arange(len(index), device="cpu")
+        self._rows = [_rows(x, index) for x in features]
+        found = {*dtypes, *(x.dtype for x in self._rows if x is not None)}
+        widths = [d.to_real().itemsize for d in found if d.is_floating_point or d.is_complex]
+        chosen = TOLERANCE[min(widths, default=8)]
+        self._tolerance = chosen if tolerance is None else tolerance
+        self._compared: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, index: Int64[Tensor, " micro_batch"], outputs: Sequence[Any]) -> None:
+        """Compare a micro-batch. The verdict waits for `verify`: a GPU is not waited for here."""
+        with torch.no_grad():
+            self._compared.append((index, self._from_first(index, outputs)))
+
+    def _from_first(self, index: Tensor, outputs: Sequence[Any]) -> Float[Tensor, ""]:
+        row = self._row[index]
+        known = (row >= 0).nonzero()[:, 0]
+        first = [None if x is None else x[row[known].to(x.device)] for x in self._rows]
+        second = [x[known.to(x.device)] if isinstance(x, Tensor) else x for x in outputs]
+        return _largest_difference(second, first, scales=self._rows)
+
+    def verify(self, again: Callable[[int], Sequence[Any]] | None) -> None:
+        """Refuse gradients that belong to other features than the loss has seen.
+
+        Args:
+            again: Encodes the micro-batch that was added at that position once more, as the first
+                pass did. None if that is not possible.
+
+        Raises:
+            RuntimeError: If a difference exceeds the tolerance.
+        """
+        found = [float(difference) for _, difference in self._compared]
+        worst = max(found, default=0.0)
+        if worst > self._tolerance:
+            cause = _CAUSES if again is None else self._cause(found.index(worst), again)
+            raise RuntimeError(
+                f"the second pass computed other features than the first one: they differ by "
+                f"{worst:.1e} of the largest, more than {self._tolerance:.0e}, so the gradients "
+                f"would belong to other features. {cause} If the difference is meant, pass "
+                "check_replay=False, or a larger tolerance as check_replay."
+            )
+
+    def _cause(self, position: int, again: Callable[[int], Sequence[Any]]) -> str:
+        third, fourth = again(position), again(position)
+        if float(_largest_difference(fourth, third, scales=third)) > self._tolerance:
+            return _UNSEEN_RANDOMNESS
+        from_first = self._from_first(self._compared[position][0], third)
+        return _CHANGED if float(from_first) > self._tolerance else _ASKS_FOR_GRADIENTS
+
+
+_UNSEEN_RANDOMNESS = (
+    "Two more passes under the same random state differ from each other, too: the encoder draws "
+    "from a source of randomness that is not replayed (replayed are torch's default generators, "
+    "those held as attributes of modules, Python's random and NumPy's global one), or keeps a "
+    "state that is no buffer, e.g. a number that counts calls."
+)
+_ASKS_FOR_GRADIENTS = (
+    "Without gradients the features are those of the first pass: the encoder computes something "
+    "else with gradients, e.g. since it asks torch.is_grad_enabled() or is compiled."
+)
+_CHANGED = (
+    "Repeated passes agree with each other: something changed since the first one that leaves no "
+    "trace on tensors. Likely causes: weights edited through .data, tensors that modules hold as "
+    "plain attributes, items in memory shared with NumPy, decoding or augmentation that ran again, "
+    "another autocast or backend setting."
+)
+_CAUSES = (
+    "Likely causes: sources of randomness that are not replayed, weights edited through .data, "
+    "items that were decoded or augmented again, another autocast setting."
+)
+
+
+def _rows(feature: Any, index: Tensor) -> Tensor | None:
+    return feature.detach()[index.to(feature.device)] if _is_comparable(feature) else None
+
+
+def _largest_difference(
+    got: Sequence[Any], expected: Sequence[Any], *, scales: Sequence[Any]
+) -> Float[Tensor, ""]:
+    """Return the largest difference of any leaf, relative to the largest value of its scale."""
+    leaves = [x for x in zip(got, expected, scales, strict=True) if _is_comparable(x[1])]
+    found = [_difference(a.detach(), b) / _scale(c) for a, b, c in leaves]
+    return torch.stack([x.double() for x in found]).max() if found else torch.zeros(())
+
+
+def _is_comparable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and is_differentiable(leaf) and leaf.numel() > 0
+
+
+def _difference(got: Tensor, expected: Tensor) -> Float[Tensor, ""]:
+    # Equal infinities, or NaN in both, are no difference.
+    equal = (got == expected) | (got.isnan() & expected.isnan())
+    return torch.where(equal, 0, (got - expected).abs().nan_to_num(nan=torch.inf)).max()
+
+
+def _scale(rows: Tensor) -> Float[Tensor, ""]:
+    largest = torch.where(rows.isfinite(), rows.abs(), 0).max()
+    return largest.clamp(min=torch.finfo(rows.dtype).tiny)

@@ -1,0 +1,116 @@
+"""What several processes ask of the passes: DistributedDataParallel and fully sharded encoders."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def is_distributed() -> bool:
+    """Tell whether this process belongs to a group."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Tell whether a tensor is a DTensor, of which each process holds a part."""
+    # Whoever has one has imported it; the library need not.
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def bare(encoder: nn.Module) -> nn.Module:
+    """Return the encoder without its DistributedDataParallel wrapper, if it has one."""
+    return encoder.module if isinstance(encoder, DistributedDataParallel) else encoder
+
+
+class _Instead(nn.Module):
+    """Stands in for the module that DistributedDataParallel calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(args, kwargs)
+
+
+def call_through(
+    encoder: nn.Module,
+    function: Callable[[tuple[Any, ...], dict[str, Any]], Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call `function` with some arguments in the place of the encoder, inside of what wraps it.
+
+    An encoder that is wrapped in DistributedDataParallel on its own must not be called once per
+    micro-batch: each backward would reduce. The wrapper is called once, around both passes, as if
+    it were the sampler that is wrapped; so `no_sync`, static graphs, unused parameters and buffer
+    broadcasts work as they do there.
+    """
+    if not isinstance(encoder, DistributedDataParallel):
+        return function(args, kwargs)
+    module = encoder.module
+    encoder.module = _Instead(function)
+    try:
+        return encoder(*args, **kwargs)
+    finally:
+        encoder.module = module
+
+
+def refuse_foreign_shards(encoder: nn.Module) -> None:
+    """Refuse sharded parameters that are not gathered and reduced by the encoder's own modules.
+
+    Raises:
+        RuntimeError: If nothing in the encoder gathers them, or a module outside of it is the root.
+    """
+    if not any(is_sharded(parameter) for parameter in encoder.parameters()):
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    shards = [module for module in encoder.modules() if isinstance(module, FSDPModule)]
+    if not shards:
+        raise RuntimeError(
+            "SequentialGradientSampler: the encoder has parameters of which each process holds a "
+            "part, and no module in it gathers them. Call the whole model, not the encoder, if it "
+            "is fully_shard(model); tensor parallelism is not supported."
+        )
+    # FSDP2 ends a backward once per root. If that is outside, it ends once for all micro-batches,
+    # and the gradients of all but the first would be dropped without an error.
+    if any(
+        module._get_fsdp_state()._is_root is False  # type: ignore[operator]
+        for module in _topmost(shards)
+    ):
+        raise RuntimeError(
+            "SequentialGradientSampler: modules inside of the encoder are sharded, and so is a "
+            "module around it. Either shard the sampler as a whole, fully_shard(sampler), besides "
+            "the model, which gathers the encoder once per step; or shard the encoder's parts and "
+            "the encoder, and what follows on its own, but not the model that holds both."
+        )
+
+
+def _topmost(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    inner = {id(m) for module in modules for m in module.modules() if m is not module}
+    return [module for module in modules if id(module) not in inner]
+
+
+def missing_calls(parameters: Sequence[Tensor], count: int) -> int:
+    """Return how many more calls than `count` another process makes.
+
+    Every call of a sharded encoder gathers its parameters from all processes, and every backward
+    reduces, so all must make the same number. Zero if nothing is sharded.
+    """
+    sharded = [parameter for parameter in parameters if is_sharded(parameter)]
+    if not sharded:
+        return 0
+    mesh = sharded[0].device_mesh  # type: ignore[attr-defined]
+    largest = torch.tensor(count, device=mesh.device_type)
+    for dim in range(mesh.ndim):
+        torch.distributed.all_reduce(
+            largest, torch.distributed.ReduceOp.MAX, group=mesh.get_group(dim)
+        )
+    return int(largest) - count

@@ -1,0 +1,79 @@
+"""The encoder's parameters in one call, and stand-ins that gather their gradients."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sgs.distributed import is_distributed, is_sharded
+
+
+class CalledParameters:
+    """The tensors that were the encoder's parameters when it was called.
+
+    They need not be its parameters for ever: `torch.func.functional_call` puts others in their
+    place for one call. As in a naive graph, the gradients belong to those of the call.
+
+    Args:
+        encoder: The module that is about to be called.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self._places = [
+            (module, name, parameter)
+            for module in encoder.modules()
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        ]
+        self.by_name = dict(encoder.named_parameters(remove_duplicate=False))
+        distinct = {id(p): p for _, _, p in self._places if p.requires_grad}
+        self.trainable: list[Tensor] = list(distinct.values())
+        self._wanted = distinct.keys()
+        self.are_sharded = any(is_sharded(parameter) for parameter in self.trainable)
+
+    @contextmanager
+    def aliased(self) -> Iterator[list[nn.Parameter | None]]:
+        """Replace every parameter by a detached alias of the same memory while the block runs.
+
+        NOTE [ Why aliases ]
+        The re-forward runs inside the backward of the user's loss. A nested `.backward()` onto the
+        real parameters would fire their hooks once per micro-batch, among them those of
+        DistributedDataParallel, which then reduces too early, without an error. `autograd.grad`
+        with respect to the parameters cannot pass through reentrant checkpoints. Gradients gathered
+        on aliases and returned from the outer backward go through the real parameters' hooks once.
+        The aliases must stay in place during the micro-batch's backward: checkpoints inside the
+        encoder recompute there. Sharded parameters are left alone: FSDP2 puts its gathered ones in
+        their place for each call, and reduces their gradients itself.
+
+        Yields:
+            The alias of each of `trainable`; None for sharded ones.
+        """
+        # The aliases require gradients as the parameters did in the call, whatever they say by now.
+        # Aliased by identity, so tied weights stay tied.
+        aliases = {
+            id(p): nn.Parameter(p.detach(), requires_grad=id(p) in self._wanted)
+            for _, _, p in self._places
+            if not is_sharded(p)
+        }
+        places = [(m, name, aliases[id(p)]) for m, name, p in self._places if id(p) in aliases]
+        present = [(module, name, module._parameters[name]) for module, name, _ in places]
+        try:
+            # setattr, not the dict: recurrent layers keep a second list of weights in step with it.
+            for module, name, alias in places:
+                setattr(module, name, alias)
+            yield [aliases.get(id(parameter)) for parameter in self.trainable]
+        finally:
+            for module, name, parameter in present:
+                setattr(module, name, parameter)
+
+    def gradients(self, aliases: Sequence[nn.Parameter | None]) -> list[Tensor | None]:
+        """Return the gradients that the aliases of `trainable` have gathered.
+
+        Those without one get zeros where several processes train: each must take part in the
+        reduction of every parameter. Otherwise they get None, as from a naive graph.
+        """
+        gradients = [None if alias is None else alias.grad for alias in aliases]
+        if not is_distributed():
+            return gradients
+        pairs = zip(gradients, aliases, strict=True)
+        return [torch.zeros_like(a) if g is None and a is not None else g for g, a in pairs]

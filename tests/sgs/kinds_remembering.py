@@ -1,0 +1,64 @@
+"""Encoders that remember something in plain attributes, which no list of buffers shows."""
+
+import torch
+from torch import Tensor, nn
+
+from tests.sgs.kind import Kind
+from tests.sgs.kinds_arguments import SEQUENCES, VECTORS
+
+
+class AttributeCounter(nn.Module):
+    """The number of calls so far scales the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.num_calls = 0
+
+    def forward(self, items: Tensor) -> Tensor:
+        self.num_calls += 1
+        return self.linear(items).tanh() / self.num_calls
+
+
+class CarriedState(nn.Module):
+    """A hidden state that goes on from call to call, and so couples the items."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(4, 3, batch_first=True)
+        self.state: Tensor | None = None
+
+    def forward(self, items: Tensor) -> Tensor:
+        first = items.new_zeros(1, 3) if self.state is None else self.state
+        outputs, last = self.recurrent(items, first.expand(1, len(items), 3).contiguous())
+        self.state = last.detach().mean(dim=1)
+        return outputs.mean(dim=1)
+
+
+class CachedWeight(nn.Module):
+    """A product of weights kept from the first forward pass until the mode of the module changes.
+
+    The first forward pass may run without gradients, which the kept product then lacks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Parameter(torch.randn(6, 3))
+        self.right = nn.Parameter(torch.randn(3, 4))
+        self.product: Tensor | None = None
+
+    def train(self, mode: bool = True) -> "CachedWeight":
+        self.product = None
+        return super().train(mode)
+
+    def forward(self, items: Tensor) -> Tensor:
+        if self.product is None:
+            self.product = self.left @ self.right
+        return (items @ self.product).tanh()
+
+
+REMEMBERING = {
+    "counter_attribute": Kind(AttributeCounter, VECTORS),
+    "carried_state": Kind(CarriedState, SEQUENCES),
+    "cached_weight": Kind(CachedWeight, VECTORS),
+}
