@@ -27,11 +27,12 @@ from sgs.world import World
 def encode(encoder: nn.Module, call: ItemCall, groups: Sequence[Tensor]) -> FeatureBuffer:
     """Encode all items without a graph, micro-batch by micro-batch, never to come back."""
     features = FeatureBuffer(call.lead_shape)
+    absent = missing_calls(list(encoder.parameters()), len(groups))
     with torch.no_grad():
         for index in groups:
             args, kwargs, _ = call.take(index)
             features.write(index, encoder(*args, **kwargs))
-        for _ in range(missing_calls(list(encoder.parameters()), len(groups))):
+        for _ in range(absent):
             encoder(*args, **kwargs)
     return features
 
@@ -88,6 +89,7 @@ class TwoPasses:
         """
         features = FeatureBuffer(self.call.lead_shape)
         idle = self._world.random_state()
+        absent = missing_calls(self._parameters.trainable, len(groups))
         with self._world.first_pass():
             for index in groups:
                 args, kwargs, _ = self.call.take(index)
@@ -99,7 +101,7 @@ class TwoPasses:
                 self._micro_batches.append(MicroBatch(index, before if drew else idle))
                 self._repeat_whole |= drew
                 features.write(index, outputs)
-            for _ in range(missing_calls(self._parameters.trainable, len(self._micro_batches))):
+            for _ in range(absent):
                 self._forward(self._micro_batches[-1])
         return features
 

@@ -80,8 +80,8 @@ class SequentialGradientSampler(nn.Module):
             `[count]`, or `[B, count]`; None before.
 
     Raises:
-        TypeError: If `encoder` is no module or wrapped in DistributedDataParallel, or `sampler` or
-            `generator` is of another type.
+        TypeError: If `encoder` is no module or a part of it is wrapped in DistributedDataParallel,
+            or `sampler` or `generator` is of another type.
         ValueError: If an argument is out of its range, the strategy requires labels, or it has no
             inclusion probability while `weights` needs one.
 
@@ -134,10 +134,13 @@ class SequentialGradientSampler(nn.Module):
         """Return the features of all items, with the items' dimensions in front.
 
         Raises:
-            ValueError: If the arguments hold no items or disagree on their number, the encoder does
+            TypeError: If an argument hides tensors from view.
+            ValueError: If the arguments hold no tensors or disagree on their number, the encoder does
                 not return one row per item, its BatchNorm layers are in training mode, or it has
                 parameters without values.
-            RuntimeError: If the encoder changes its own buffers, which cannot be replayed.
+            RuntimeError: If the encoder changes its own parameters, or its buffers in another way
+                for each micro-batch, which cannot be replayed, or is sharded in a way that is not
+                supported.
         """
         run = partial(self._features, bare(self.encoder))
         return call_through(self.encoder, run, args, kwargs)
