@@ -135,9 +135,9 @@ class SequentialGradientSampler(nn.Module):
 
         Raises:
             TypeError: If an argument hides tensors from view.
-            ValueError: If the arguments hold no tensors or disagree on their number, the encoder does
-                not return one row per item, its BatchNorm layers are in training mode, or it has
-                parameters without values.
+            ValueError: If the arguments hold no tensors or disagree on the number of items, the
+                encoder does not return one row per item, its BatchNorm layers are in training mode,
+                or it has parameters without values.
             RuntimeError: If the encoder changes its own parameters, or its buffers in another way
                 for each micro-batch, which cannot be replayed, or is sharded in a way that is not
                 supported.
