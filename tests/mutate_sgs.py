@@ -1,0 +1,180 @@
+"""Break the engine in many ways, one at a time, and see that the tests notice each.
+
+    python tests/mutate_sgs.py [words of a name]
+
+Works on a copy of the repository. Ends with an error if a mutant survives, or if the code that it
+changes is no longer there.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("sgs", "samplers", "aps", "tests", "pyproject.toml")
+RUN = "import sys, pytest; sys.path.insert(0, '.'); sys.exit(pytest.main(sys.argv[1:]))"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change of one place in the code that tests must notice."""
+
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = {
+    "drop the last micro-batch": Mutant(
+        "sgs/engine.py", "self._pace(self._groups(subset)", "self._pace(self._groups(subset)[:-1]"
+    ),
+    "skip the random state in the second pass": Mutant(
+        "sgs/world.py",
+        "self._autocast.restored(), random_state.restored(),",
+        "self._autocast.restored(),",
+    ),
+    "leave autocast out of the second pass": Mutant(
+        "sgs/world.py",
+        "self._autocast.restored(), random_state.restored(),",
+        "random_state.restored(),",
+    ),
+    "swap two gradients": Mutant(
+        "sgs/parameters.py",
+        "        gradients = [None if alias is None else alias.grad for alias in aliases]\n",
+        "        gradients = [None if alias is None else alias.grad for alias in aliases]\n"
+        "        shapes = [None if g is None else g.shape for g in gradients]\n"
+        "        if len(shapes) > 1 and shapes[0] == shapes[1]:\n"
+        "            gradients[:2] = gradients[1], gradients[0]\n",
+    ),
+    "weight twice": Mutant(
+        "sgs/back_propagation.py", "rows.to(wide) * factor)", "rows.to(wide) * factor * factor)"
+    ),
+    "do not weight": Mutant(
+        "sgs/subset.py", "return 1 / probability[index]", "return probability[index] * 0 + 1"
+    ),
+    "let gradients through to items that were not sampled": Mutant(
+        "sgs/back_propagation.py", "    if weight is None:\n", "    if True:\n"
+    ),
+    "zeros for an unused parameter": Mutant(
+        "sgs/parameters.py",
+        "if not is_distributed():\n            return gradients",
+        "if False:\n            return gradients",
+    ),
+    "None for an unused parameter among several processes": Mutant(
+        "sgs/parameters.py", "if not is_distributed():\n", "if True:\n"
+    ),
+    "call what DDP wraps past its wrapper": Mutant(
+        "sgs/distributed.py",
+        "if not isinstance(encoder, DistributedDataParallel):\n        return function",
+        "if True:\n        return function",
+    ),
+    "gather on the real parameters": Mutant(
+        "sgs/parameters.py",
+        "setattr(module, name, alias)",
+        "setattr(module, name, module._parameters[name])",
+    ),
+    "do not restore the parameters": Mutant(
+        "sgs/parameters.py",
+        "                setattr(module, name, parameter)\n",
+        "                pass\n",
+    ),
+    "update the statistics of BatchNorm twice": Mutant(
+        "sgs/world.py",
+        "with self._buffers.kept(), self._attributes.kept():",
+        "with self._attributes.kept():",
+    ),
+    "do not rewind buffers": Mutant(
+        "sgs/buffers.py",
+        "        self._put_back(self._saved, keep=self._running)\n        yield\n",
+        "        yield\n",
+    ),
+    "accept buffers that follow the items": Mutant(
+        "sgs/buffers.py", "and not _are_equal(self._changes, changes)", "and False"
+    ),
+    "do not rewind attributes": Mutant("sgs/world.py", "        self._attributes.rewind()\n", ""),
+    "do not replay Python's random numbers": Mutant(
+        "sgs/random_state.py", "    sources.append(Source(random.getstate, random.setstate))\n", ""
+    ),
+    "do not replay NumPy's random numbers": Mutant(
+        "sgs/random_state.py", 'if "numpy" in sys.modules:', "if False:"
+    ),
+    "do not replay generators of modules": Mutant(
+        "sgs/random_state.py", "for held in held.values()]", "for held in ()]"
+    ),
+    "regroup although random numbers were drawn": Mutant(
+        "sgs/engine.py", "self._repeat_whole |= drew", "pass"
+    ),
+    "compare nothing": Mutant("sgs/check.py", "if worst > self._tolerance:", "if False:"),
+    "overlook foreign parameters": Mutant("sgs/graph.py", "id(leaf) not in expected", "False"),
+    "overlook modified values": Mutant(
+        "sgs/witness.py",
+        "if now[name] != version]",
+        "if now[name] < 0]",
+    ),
+    "take the gradients of other items": Mutant(
+        "sgs/back_propagation.py",
+        "rows = gradient[index.to(gradient.device)]",
+        "rows = gradient[index.to(gradient.device).flip(0)]",
+    ),
+    "overwrite the gradients of shared tensors' micro-batches": Mutant(
+        "sgs/item_gradients.py",
+        "requires_grad_(needs(t)) for t in call.shared_tensors",
+        "requires_grad_(False) for t in call.shared_tensors",
+    ),
+    "processes do not wait for each other": Mutant(
+        "sgs/distributed.py", "return int(largest) - count", "return 0"
+    ),
+    "accept shards with a root outside": Mutant(
+        "sgs/distributed.py", "._is_root is False", "._is_root is None and False"
+    ),
+}
+
+UNCHANGED = Mutant("sgs/engine.py", "class TwoPasses:", "class TwoPasses:")
+
+
+def survives(mutant: Mutant) -> bool:
+    """Tell whether all tests of sgs pass with the mutant."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+        changed = copy / mutant.file
+        text = changed.read_text()
+        if text.count(mutant.old) != 1:
+            raise SystemExit(f"{mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times.")
+        changed.write_text(text.replace(mutant.old, mutant.new))
+        # Several processes last: where one of them fails, the others wait for it.
+        files = sorted((copy / "tests/sgs").glob("test_*.py"), key=lambda f: "distrib" in f.name)
+        tests = [*map(str, files), "-x", "-q", "-p", "no:cacheprovider"]
+        # Isolated from the working directory: an editable install must not win over the copy.
+        command = [sys.executable, "-c", RUN, *tests]
+        try:
+            finished = subprocess.run(
+                command, cwd=copy, capture_output=True, check=False, timeout=600
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return finished.returncode == 0
+
+
+def main() -> None:
+    words = " ".join(sys.argv[1:])
+    if not survives(UNCHANGED):
+        raise SystemExit("The tests fail without a mutant.")
+    survivors = []
+    for name, mutant in MUTANTS.items():
+        if words in name:
+            alive = survives(mutant)
+            sys.stdout.write(f"{'SURVIVED' if alive else 'noticed '}  {name}\n")
+            sys.stdout.flush()
+            survivors += [name] if alive else []
+    if survivors:
+        raise SystemExit(f"{len(survivors)} mutant(s) survived.")
+
+
+if __name__ == "__main__":
+    main()
