@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from sgs.witness import version_of
+
 
 @dataclass
 class _Saved:
@@ -21,14 +23,16 @@ class _Saved:
 
     @staticmethod
     def of(tensor: Tensor | None) -> _Saved:
-        return _Saved(tensor, None if tensor is None else tensor.clone(), _version(tensor))
+        if tensor is None:
+            return _Saved(None, None, 0)
+        return _Saved(tensor, tensor.clone(), version_of(tensor))
 
     def is_unchanged(self, tensor: Tensor | None, *, by_value: bool) -> bool:
         if tensor is not self.tensor or tensor is None or self.value is None:
             return tensor is self.tensor
         if by_value:
             return torch.equal(tensor, self.value)
-        return _version(tensor) == self.version
+        return version_of(tensor) == self.version
 
 
 Changes = dict[tuple[nn.Module, str], Tensor | None]
@@ -114,7 +118,7 @@ class CalledBuffers:
                 assert entry.value is not None
                 with torch.no_grad():
                     entry.tensor.copy_(entry.value)
-                entry.version = _version(entry.tensor)
+                entry.version = version_of(entry.tensor)
 
     def _message(self, before: Changes, now: Changes) -> str:
         different = [
@@ -127,11 +131,6 @@ class CalledBuffers:
             " items interact through them, and micro-batches cannot do what one call does. Put the "
             "modules that own them into eval mode."
         )
-
-
-def _version(tensor: Tensor | None) -> int:
-    # Inference tensors count no versions; training cannot change them in place either.
-    return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
 def _are_equal(before: Changes, now: Changes) -> bool:

@@ -7,6 +7,12 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 
+def version_of(tensor: Tensor) -> int:
+    """Return how often a tensor was changed in place, as far as torch counts it."""
+    # Inference tensors count no versions; training cannot change them in place either.
+    return 0 if tensor.is_inference() else tensor._version
+
+
 class Witness:
     """The modules of the encoder and the values of some tensors, at the time of the call.
 
@@ -26,8 +32,7 @@ class Witness:
         return {n: (id(m), m.training) for n, m in self._encoder.named_modules()}
 
     def _versions_now(self) -> dict[str, int]:
-        # Inference tensors count no versions; training cannot change them in place either.
-        return {n: 0 if t.is_inference() else t._version for n, t in self._tensors.items()}
+        return {name: version_of(tensor) for name, tensor in self._tensors.items()}
 
     def _modified(self) -> list[str]:
         now = self._versions_now()

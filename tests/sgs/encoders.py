@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tests.sgs.kinds_plain import FrozenStage, UnusedSubmodule
+from tests.sgs.kinds_sharing import TiedWeights
 
 
 class DictOutput(nn.Module):
@@ -21,31 +23,6 @@ class DictOutput(nn.Module):
         return {"levels": [low, self.high(low)], "argmax": items.argmax(dim=1)}
 
 
-class UnusedSubmodule(nn.Module):
-    """A layer that no forward pass reaches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used = nn.Linear(6, 4)
-        self.unused = nn.Linear(6, 4)
-
-    def forward(self, items: Tensor) -> Tensor:
-        return self.used(items).tanh()
-
-
-class TiedWeights(nn.Module):
-    """One matrix used by two modules."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(6, 6)
-        self.second = nn.Linear(6, 6)
-        self.second.weight = self.first.weight
-
-    def forward(self, items: Tensor) -> Tensor:
-        return self.second(self.first(items).tanh())
-
-
 class Recurrent(nn.Module):
     """A recurrent layer, which keeps a second list of its weights."""
 
@@ -55,18 +32,6 @@ class Recurrent(nn.Module):
 
     def forward(self, items: Tensor) -> Tensor:
         return self.recurrent(items)[0].mean(dim=1)
-
-
-class FrozenStage(nn.Module):
-    """A first stage without gradients, as the paper's encoders have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Linear(6, 5).requires_grad_(False)
-        self.trunk = nn.Linear(5, 4)
-
-    def forward(self, items: Tensor) -> Tensor:
-        return self.trunk(F.gelu(self.stem(items)))
 
 
 def conv3d() -> nn.Module:
