@@ -6,6 +6,7 @@ naive graphs without any wrapper.
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sgs import SequentialGradientSampler
 from tests.reference import coupling_loss
+from tests.sgs.distributed_kinds import WRAPS, outcome_of
+from tests.sgs.outcomes import ALL_KINDS
 
 SIZE = 4
 EVEN, UNEVEN, EMPTY = (10, 10), (10, 3), (10, 0)
@@ -174,13 +177,21 @@ def outcome(case: Case) -> str:
     return "exact" if max(errors) <= 1e-12 else f"relative error {max(errors):.1e}"
 
 
+def tell(case: str, outcome: str) -> None:
+    line = {"case": case, "rank": dist.get_rank(), "outcome": outcome}
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+    dist.barrier()
+
+
 def main() -> None:
-    dist.init_process_group("gloo", timeout=timedelta(seconds=30))
+    warnings.simplefilter("ignore")
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     for name, case in CASES.items():
-        line = {"case": name, "rank": dist.get_rank(), "outcome": outcome(case)}
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-        dist.barrier()
+        tell(name, outcome(case))
+    for setting in WRAPS:
+        for name in ALL_KINDS:
+            tell(f"{setting}: {name}", outcome_of(setting, name))
     dist.destroy_process_group()
 
 

@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+from tests.sgs.distributed_kinds import ALONE
 from tests.sgs.distributed_worker import CASES
+from tests.sgs.outcomes import ALL_KINDS, DISTRIBUTED, Exact, Refused, Undefined, outcome_in
 
 ROOT = Path(__file__).parents[2]
 FOREIGN_ROOT = "modules inside of the encoder are sharded, and so is a module around it"
@@ -32,7 +36,7 @@ def outcomes() -> dict[str, list[str]]:
     )
     assert finished.returncode == 0, finished.stderr[-4000:]
     # Two processes write at once: their lines may run together.
-    decoder, text, found = json.JSONDecoder(), finished.stdout, {name: [] for name in CASES}
+    decoder, text, found = json.JSONDecoder(), finished.stdout, defaultdict(list)
     while (start := text.find('{"case"')) >= 0:
         row, end = decoder.raw_decode(text[start:])
         found[row["case"]].append(row["outcome"])
@@ -50,3 +54,18 @@ def test_gradients_are_the_mean_of_the_naive_ones(
         assert all(FOREIGN_ROOT in outcome for outcome in outcomes[name])
     else:
         assert outcomes[name] == ["exact", "exact"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL_KINDS)
+@pytest.mark.parametrize("setting", DISTRIBUTED)
+def test_kind_is_exact_or_refused(setting: str, name: str, outcomes: dict[str, list[str]]) -> None:
+    found = outcomes[f"{setting}: {name}"]
+    assert len(found) == 2
+    match outcome_in(setting, name):
+        case Exact():
+            assert found == ["exact", "exact"]
+        case Refused(message=message):
+            assert all(re.match(f"(?!{ALONE}).*{message}", x) for x in found), found
+        case Undefined(message=message):
+            assert all(re.match(f"{ALONE}.*{message}", x) for x in found), found
