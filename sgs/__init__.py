@@ -1,5 +1,6 @@
 """Sequentialized gradient sampling: train encoders on inputs too long to back-propagate at once."""
 
 from sgs.batch_norm import freeze_batch_norm as freeze_batch_norm
+from sgs.equivalence import equivalence_report as equivalence_report
 from sgs.items import Shared as Shared
 from sgs.module import SequentialGradientSampler as SequentialGradientSampler

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from sgs.witness import version_of
 
@@ -27,12 +26,14 @@ class _Saved:
             return _Saved(None, None, 0)
         return _Saved(tensor, tensor.clone(), version_of(tensor))
 
-    def is_unchanged(self, tensor: Tensor | None, *, by_value: bool) -> bool:
+    def has_version_of(self, tensor: Tensor | None) -> bool:
+        same = tensor is self.tensor
+        return same and (tensor is None or version_of(tensor) == self.version)
+
+    def has_value_of(self, tensor: Tensor | None) -> bool:
         if tensor is not self.tensor or tensor is None or self.value is None:
             return tensor is self.tensor
-        if by_value:
-            return torch.equal(tensor, self.value)
-        return version_of(tensor) == self.version
+        return torch.equal(tensor, self.value)
 
 
 Changes = dict[tuple[nn.Module, str], Tensor | None]
@@ -57,14 +58,10 @@ class CalledBuffers:
     def __init__(self, encoder: nn.Module, *, running: Collection[Tensor] = ()) -> None:
         self._modules = {module: name for name, module in encoder.named_modules()}
         self._running = {id(tensor) for tensor in running}
-        # torch's kernels update running statistics without counting a version of the tensor.
-        norms = [m for m in self._modules if isinstance(m, _NormBase) and m.training]
-        self._uncounted = {id(b) for m in norms for b in m.buffers(recurse=False)}
-        self._saved = self._snapshot()
+        # Changed without a version, as torch's kernels do with running statistics, and `.data`.
+        self._uncounted: set[int] | None = None
+        self._saved = {place: _Saved.of(tensor) for place, tensor in self._places().items()}
         self._changes: Changes | None = None
-
-    def _snapshot(self) -> dict[tuple[nn.Module, str], _Saved]:
-        return {place: _Saved.of(tensor) for place, tensor in self._places().items()}
 
     def _places(self) -> Changes:
         return {(m, name): x for m in self._modules for name, x in m._buffers.items()}
@@ -78,6 +75,8 @@ class CalledBuffers:
         """
         self._put_back(self._saved, keep=self._running)
         yield
+        if self._uncounted is None:
+            self._uncounted = self._changed_without_version()
         changes = self._changed()
         if self._changes is not None and not _are_equal(self._changes, changes):
             self._put_back(self._saved)
@@ -87,11 +86,17 @@ class CalledBuffers:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Leave no change behind: the first pass has made the one that counts."""
-        present = self._snapshot()
+        present = {place: self._present(place, tensor) for place, tensor in self._places().items()}
         try:
             yield
         finally:
             self._put_back(present)
+
+    def _present(self, place: tuple[nn.Module, str], tensor: Tensor | None) -> _Saved:
+        """Return the present value, without another copy where it is that of the call."""
+        saved = self._saved.get(place)
+        unchanged = saved is not None and self._is_unchanged(saved, tensor)
+        return saved if saved is not None and unchanged else _Saved.of(tensor)
 
     def _changed(self) -> Changes:
         changes: Changes = {}
@@ -101,9 +106,19 @@ class CalledBuffers:
                 changes[place] = None if tensor is None else tensor.detach().clone()
         return changes
 
+    def _changed_without_version(self) -> set[int]:
+        """Find out by the first micro-batch, whose comparison by value may wait for a GPU."""
+        places = self._places().items()
+        saved = [(self._saved[place], tensor) for place, tensor in places if place in self._saved]
+        counted = [(entry, x) for entry, x in saved if entry.has_version_of(x)]
+        return {id(x) for entry, x in counted if not entry.has_value_of(x)}
+
     def _is_unchanged(self, saved: _Saved | None, tensor: Tensor | None) -> bool:
-        by_value = id(tensor) in self._uncounted
-        return saved is not None and saved.is_unchanged(tensor, by_value=by_value)
+        if saved is None:
+            return False
+        if id(tensor) in self._running or id(tensor) in (self._uncounted or ()):
+            return saved.has_value_of(tensor)
+        return saved.has_version_of(tensor)
 
     def _put_back(
         self, saved: dict[tuple[nn.Module, str], _Saved], keep: Collection[int] = ()

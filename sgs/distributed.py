@@ -29,10 +29,12 @@ def bare(encoder: nn.Module) -> nn.Module:
 
 
 class _Instead(nn.Module):
-    """Stands in for the module that DistributedDataParallel calls."""
+    """Stands in for the module that DistributedDataParallel calls, and whose buffers it sends."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
+        for table in ("_parameters", "_buffers", "_modules", "training"):
+            vars(self)[table] = vars(module)[table]
         self._function = function
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -55,11 +57,55 @@ def call_through(
     if not isinstance(encoder, DistributedDataParallel):
         return function(args, kwargs)
     module = encoder.module
-    encoder.module = _Instead(function)
+    encoder.module = _Instead(module, function)
     try:
         return encoder(*args, **kwargs)
     finally:
         encoder.module = module
+
+
+def refuse_explicit_backward(encoder: nn.Module) -> None:
+    """Refuse a DistributedDataParallel that looks for a graph in what it returns.
+
+    Features that are leaves have none, so it would take all parameters for unused.
+
+    Raises:
+        ValueError: If the encoder is wrapped with such an option.
+    """
+    if isinstance(encoder, DistributedDataParallel) and (
+        encoder.static_graph or encoder.find_unused_parameters
+    ):
+        raise ValueError(
+            "SequentialGradientSampler.encode: the encoder is wrapped in DistributedDataParallel "
+            "with static_graph=True or find_unused_parameters=True, which cannot follow an explicit"
+            " backward. Switch these options off, or call the sampler itself."
+        )
+
+
+def refuse_flat_parameters(encoder: nn.Module) -> None:
+    """Refuse parameters that FullyShardedDataParallel, which came before FSDP2, has flattened.
+
+    While it calls the model they are plain attributes, views of a flat parameter: the encoder looks
+    as if it had nothing to train.
+
+    Raises:
+        RuntimeError: If it wraps the encoder, a part of it, or a module around it.
+    """
+    # Whoever uses it has imported it; the library need not.
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
+        return
+    modules = list(encoder.modules())
+    values = [value for module in modules for value in vars(module).values()]
+    views = [x._base for x in values if isinstance(x, Tensor) and x._base is not None]
+    if any(isinstance(module, fsdp.FullyShardedDataParallel) for module in modules) or any(
+        getattr(base, "_is_flat_param", False) for base in views
+    ):
+        raise RuntimeError(
+            "SequentialGradientSampler: FullyShardedDataParallel has put views of a flat parameter "
+            "in the place of the encoder's parameters, which cannot be replayed. Use FSDP2: "
+            "fully_shard(sampler), then fully_shard(model)."
+        )
 
 
 def refuse_foreign_shards(encoder: nn.Module) -> None:

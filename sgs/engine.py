@@ -15,7 +15,7 @@ from sgs.back_propagation import back_propagate_rows
 from sgs.check import ReplayCheck
 from sgs.distributed import missing_calls
 from sgs.features import FeatureBuffer
-from sgs.graph import refuse_other_leaves
+from sgs.graph import refuse_other_leaves, refuse_unseen_training
 from sgs.item_gradients import ItemGradients
 from sgs.items import ItemCall
 from sgs.parameters import CalledParameters
@@ -25,15 +25,23 @@ from sgs.world import World
 
 
 def encode(encoder: nn.Module, call: ItemCall, groups: Sequence[Tensor]) -> FeatureBuffer:
-    """Encode all items without a graph, micro-batch by micro-batch, never to come back."""
+    """Encode all items, micro-batch by micro-batch, never to come back.
+
+    Raises:
+        RuntimeError: If gradients are enabled and the features depend on something that requires
+            one, while nothing that the encoder is seen to have does.
+    """
     features = FeatureBuffer(call.lead_shape)
+    parameters = CalledParameters(encoder)
+    world = World(encoder, parameters, call)
     absent = missing_calls(list(encoder.parameters()), len(groups))
-    with torch.no_grad():
-        for index in groups:
+    with world.first_pass():
+        for index in (*groups, *[groups[-1]] * absent):
             args, kwargs, _ = call.take(index)
-            features.write(index, encoder(*args, **kwargs))
-        for _ in range(absent):
-            encoder(*args, **kwargs)
+            with world.first_call():
+                outputs = encoder(*args, **kwargs)
+            refuse_unseen_training(outputs)
+            features.write(index, outputs)
     return features
 
 
@@ -88,18 +96,16 @@ class TwoPasses:
                 or its buffers in another way for each micro-batch.
         """
         features = FeatureBuffer(self.call.lead_shape)
-        idle = self._world.random_state()
         absent = missing_calls(self._parameters.trainable, len(groups))
-        with self._world.first_pass():
+        with torch.no_grad(), self._world.first_pass():
             for index in groups:
                 args, kwargs, _ = self.call.take(index)
                 with self._world.first_call():
                     before = self._world.random_state()
                     outputs = self._encoder(*args, **kwargs)
-                    drew = not self._world.random_state().equals(before)
-                # One copy serves all micro-batches that draw nothing.
-                self._micro_batches.append(MicroBatch(index, before if drew else idle))
-                self._repeat_whole |= drew
+                    drawn = before.drawn()
+                self._micro_batches.append(MicroBatch(index, drawn))
+                self._repeat_whole |= bool(drawn.states)
                 features.write(index, outputs)
             for _ in range(absent):
                 self._forward(self._micro_batches[-1])
@@ -141,7 +147,10 @@ class TwoPasses:
             self._parameters.aliased() as aliases,
             self._world.second_pass(),
         ):
+            sums = self._parameters.sums(aliases)
             groups, weights = self._pace(self._groups(subset), subset.weight)
+            if self._check is not None:
+                self._check.restart()
             for number, (group, weight) in enumerate(zip(groups, weights, strict=True)):
                 outputs, cuts = self._forward(group, shared=found.shared)
                 if number == 0 and not self._parameters.are_sharded:
@@ -151,7 +160,7 @@ class TwoPasses:
                 back_propagate_rows(outputs, rows, group.index, weight)
                 found.add(group.index, cuts)
             self._verify(groups)
-        return [*self._parameters.gradients(aliases), *found.result()]
+        return [*self._parameters.gradients(sums), *found.result()]
 
     def _groups(self, subset: Subset) -> list[MicroBatch]:
         if not self._repeat_whole:

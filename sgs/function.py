@@ -54,6 +54,7 @@ class SequentialGradient(torch.autograd.Function):
         return tuple(features)
 
     @staticmethod
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *feature_gradients: Tensor | None) -> tuple[Any, ...]:
         """Run stage 3.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sgs.gradient_sum import GradientSum
 from sgs.items import ItemCall
 
 
@@ -23,14 +24,20 @@ class ItemGradients:
         self._call = call
         needs = call.needs_gradient
         self.shared = [t.detach().requires_grad_(needs(t)) for t in call.shared_tensors]
-        self._items = [torch.zeros_like(t) if needs(t) else None for t in call.item_tensors]
+        self._shared = [GradientSum(leaf) for leaf in self.shared]
+        self._items: list[Tensor | None] = [None] * len(call.item_tensors)
 
     def add(self, index: Tensor, cuts: Sequence[Tensor]) -> None:
         """Add the gradients of a micro-batch's own part of the items."""
-        for gradient, cut in zip(self._items, cuts, strict=True):
-            if gradient is not None and cut.grad is not None:
-                gradient[self._call.position(index, gradient.device)] += cut.grad
+        for i, (tensor, cut) in enumerate(zip(self._call.item_tensors, cuts, strict=True)):
+            if cut.grad is None:
+                continue
+            found = self._items[i]
+            if found is None:
+                # Only now: what the encoder does not use keeps None, as in a naive graph.
+                self._items[i] = found = torch.zeros_like(tensor)
+            found[self._call.position(index, found.device)] += cut.grad
 
     def result(self) -> list[Tensor | None]:
         """Return one gradient for each of the call's `tensors`; None where none is needed."""
-        return [*self._items, *(tensor.grad for tensor in self.shared)]
+        return [*self._items, *(found.result() for found in self._shared)]

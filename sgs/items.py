@@ -12,6 +12,8 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+CONSTANTS = (bool, int, float, str)
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -37,7 +39,8 @@ class ItemCall:
         item_dim: The dimension that indexes items.
 
     Raises:
-        TypeError: If an argument hides tensors from view, or is a NumPy array or a nested tensor.
+        TypeError: If an argument hides tensors from view, or is a NumPy array, a nested tensor or
+            a list of as many constants as there are items.
         ValueError: If there is no tensor to cut, or the tensors disagree on their leading
             dimensions.
     """
@@ -49,6 +52,7 @@ class ItemCall:
         self._item_positions = [i for i, x in enumerate(self._leaves) if isinstance(x, Tensor)]
         self.lead_shape = self._common_lead_shape(item_dim)
         self.num_items = math.prod(self.lead_shape)
+        _refuse_lists_of_constants((args, kwargs), self.num_items)
         self._requiring_gradient = {id(t) for t in self.tensors if t.requires_grad}
 
     def _common_lead_shape(self, item_dim: int) -> torch.Size:
@@ -142,6 +146,22 @@ def _refuse_hidden_items(leaf: Any) -> None:
             "lists and dicts, since each is cut into micro-batches. Pass dict(...) of it or "
             "torch.from_numpy(...), register the class with torch.utils._pytree, or wrap in "
             "Shared(...) what all items have in common."
+        )
+
+
+def _refuse_lists_of_constants(arguments: Any, num_items: int) -> None:
+    """Refuse lists of as many numbers or strings as there are items: lengths, texts, file names."""
+
+    def is_suspect(node: Any) -> bool:
+        constants = isinstance(node, list) and all(isinstance(x, CONSTANTS) for x in node)
+        return constants and len(node) == num_items > 1
+
+    nodes = pytree.tree_leaves(arguments, is_leaf=is_suspect)
+    if any(is_suspect(node) for node in nodes):
+        raise TypeError(
+            f"an argument is a list of {num_items} numbers or strings, as many as there are items: "
+            "every micro-batch would receive all of them. Expected a tensor with one entry per "
+            "item; wrap the list in Shared(...) if it belongs to all items alike."
         )
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgs.distributed import is_distributed, is_sharded
+from sgs.gradient_sum import GradientSum
 
 
 class CalledParameters:
@@ -48,13 +49,8 @@ class CalledParameters:
         Yields:
             The alias of each of `trainable`; None for sharded ones.
         """
-        # The aliases require gradients as the parameters did in the call, whatever they say by now.
-        # Aliased by identity, so tied weights stay tied.
-        aliases = {
-            id(p): nn.Parameter(p.detach(), requires_grad=id(p) in self._wanted)
-            for _, _, p in self._places
-            if not is_sharded(p)
-        }
+        # By identity, so tied weights stay tied.
+        aliases = {id(p): self._alias(p) for _, _, p in self._places if self._needs_alias(p)}
         places = [(m, name, aliases[id(p)]) for m, name, p in self._places if id(p) in aliases]
         present = [(module, name, module._parameters[name]) for module, name, _ in places]
         try:
@@ -66,14 +62,29 @@ class CalledParameters:
             for module, name, parameter in present:
                 setattr(module, name, parameter)
 
-    def gradients(self, aliases: Sequence[nn.Parameter | None]) -> list[Tensor | None]:
-        """Return the gradients that the aliases of `trainable` have gathered.
+    def _needs_alias(self, parameter: Tensor) -> bool:
+        wanted = id(parameter) in self._wanted
+        return not is_sharded(parameter) and (wanted or parameter.requires_grad)
+
+    def _alias(self, parameter: Tensor) -> nn.Parameter:
+        # Requires its gradient as in the call, whatever the parameter says by now.
+        alias = nn.Parameter(parameter.detach(), requires_grad=id(parameter) in self._wanted)
+        vars(alias).update(vars(parameter))
+        return alias
+
+    @staticmethod
+    def sums(aliases: Sequence[nn.Parameter | None]) -> list[GradientSum | None]:
+        """Return where the gradients of the aliases add up."""
+        return [None if alias is None else GradientSum(alias) for alias in aliases]
+
+    def gradients(self, sums: Sequence[GradientSum | None]) -> list[Tensor | None]:
+        """Return the gradient of each of `trainable`, from what its alias has gathered.
 
         Those without one get zeros where several processes train: each must take part in the
         reduction of every parameter. Otherwise they get None, as from a naive graph.
         """
-        gradients = [None if alias is None else alias.grad for alias in aliases]
+        gradients = [None if found is None else found.result() for found in sums]
         if not is_distributed():
             return gradients
-        pairs = zip(gradients, aliases, strict=True)
-        return [torch.zeros_like(a) if g is None and a is not None else g for g, a in pairs]
+        found = zip(gradients, self.trainable, strict=True)
+        return [torch.zeros_like(p) if g is None and not is_sharded(p) else g for g, p in found]

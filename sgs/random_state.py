@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -31,28 +32,52 @@ class Source:
             partial(module.get_rng_state, device), partial(module.set_rng_state, device=device)
         )
 
+    @staticmethod
+    def of(value: Any) -> Source | None:
+        """Return a generator that some object is, or None: torch's, Python's or NumPy's."""
+        if isinstance(value, torch.Generator):
+            return Source(value.get_state, value.set_state)
+        if isinstance(value, random.Random):
+            return Source(value.getstate, value.setstate)
+        # torch has imported NumPy where it is installed; the library itself does not need it.
+        numpy = sys.modules.get("numpy")
+        if numpy is None:
+            return None
+        if isinstance(value, numpy.random.RandomState):
+            return _pickled(value.get_state, value.set_state)
+        if isinstance(value, numpy.random.Generator):
+            bits = value.bit_generator
+            return _pickled(lambda: bits.state, partial(setattr, bits, "state"))
+        return None
+
+
+def _pickled(get: Callable[[], Any], set_: Callable[[Any], object]) -> Source:
+    """Return a source whose states, which hold arrays, can be compared."""
+    return Source(lambda: pickle.dumps(get()), lambda state: set_(pickle.loads(state)))
+
 
 def random_sources(encoder: nn.Module, devices: Iterable[torch.device]) -> tuple[Source, ...]:
     """Return all that an encoder is known to draw from.
 
-    Those are torch's default generators, the generators that its modules hold as attributes,
-    Python's `random` (LayerDrop is often written with it) and NumPy's global generator (masks of
-    spectrograms).
+    Those are torch's default generators, the generators that its modules hold as attributes or in
+    lists and dicts that are attributes, Python's `random` (LayerDrop is often written with it) and
+    NumPy's global generator (masks of spectrograms).
     """
-    values = [value for module in encoder.modules() for value in vars(module).values()]
-    held = {id(value): value for value in values if isinstance(value, torch.Generator)}
-    sources = [*map(Source.of_device, devices)]
-    sources += [Source(held.get_state, held.set_state) for held in held.values()]
-    sources.append(Source(random.getstate, random.setstate))
-    # torch has imported NumPy where it is installed; the library itself does not need it.
-    if "numpy" in sys.modules:
-        sources.append(Source(_numpy_state, sys.modules["numpy"].random.set_state))
-    return tuple(sources)
+    values = [x for module in encoder.modules() for x in _held(vars(module).values())]
+    held = [Source.of(value) for value in {id(value): value for value in values}.values()]
+    sources = [*map(Source.of_device, devices), Source(random.getstate, random.setstate)]
+    if numpy := sys.modules.get("numpy"):
+        sources.append(_pickled(numpy.random.get_state, numpy.random.set_state))
+    return (*sources, *(source for source in held if source is not None))
 
 
-def _numpy_state() -> tuple[Any, ...]:
-    name, keys, *rest = sys.modules["numpy"].random.get_state()
-    return (name, keys.tolist(), *rest)
+def _held(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        yield value
+        if isinstance(value, list | tuple):
+            yield from value
+        elif isinstance(value, dict):
+            yield from value.values()
 
 
 @dataclass(frozen=True)
@@ -63,14 +88,17 @@ class RandomState:
 
     @staticmethod
     def capture(sources: Iterable[Any]) -> RandomState:
-        """Copy the states of `Source`s: 5 kB for one on the CPU, 16 bytes for one on a GPU."""
+        """Copy the states of `Source`s."""
         # Any: a run-time checker of element types would draw from Python's random itself.
         return RandomState(tuple((source, source.get()) for source in sources))
 
-    def equals(self, other: RandomState) -> bool:
-        """Tell whether no random number was drawn between the two captures."""
-        pairs = zip(self.states, other.states, strict=True)
-        return all(_are_equal(mine, theirs) for (_, mine), (_, theirs) in pairs)
+    def drawn(self) -> RandomState:
+        """Return the part of this state whose sources have drawn numbers since.
+
+        The rest need not be kept, 5 kB for each on a CPU; nor put back, which another thread that
+        draws from it would notice.
+        """
+        return RandomState(tuple((s, x) for s, x in self.states if not _are_equal(x, s.get())))
 
     @contextmanager
     def restored(self) -> Iterator[None]:

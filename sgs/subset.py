@@ -85,7 +85,11 @@ class SubsetDraw:
         *,
         features: Float[Tensor, "videos items channels"] | None = None,
     ) -> Subset:
-        """Draw for every video on its own."""
+        """Draw for every video on its own.
+
+        Raises:
+            ValueError: If the strategy repeats a position, or does not sort them.
+        """
         count = count_from_ratio(self.ratio, num_items) if num_items > 0 else 0
         if count == num_items or num_videos == 0:
             return Subset.of(torch.arange(num_items, device="cpu").repeat(num_videos, 1), num_items)
@@ -98,6 +102,11 @@ class SubsetDraw:
             indices.append(index.cpu())
             values.append(self._weights_of(candidates, index).cpu())
         index = torch.stack(indices)
+        if not bool((index.diff(dim=1) > 0).all()):
+            raise ValueError(
+                f"{self.sampler!r} drew {index.tolist()}: expected distinct positions in ascending "
+                "order, since each counts once."
+            )
         return Subset(index, _weight(index, torch.stack(values), num_items), num_items)
 
     def _weights_of(self, candidates: Candidates, index: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import nn
 
 from samplers import AbstractSampler
 from sgs.batch_norm import coupled_batch_norm
-from sgs.distributed import bare, refuse_foreign_shards
+from sgs.distributed import bare, refuse_flat_parameters, refuse_foreign_shards
 
 WEIGHTS = ("inverse_probability", "none")
 
@@ -133,9 +133,10 @@ def validate_call(encoder: nn.Module, *, allow_batch_norm: bool) -> None:
     Raises:
         ValueError: If there is a lazy module that has not seen its first input, or a BatchNorm
             layer in training mode that is not allowed.
-        RuntimeError: If parametrized weights are cached, or its parameters are sharded in a way
-            that is not supported.
+        RuntimeError: If parametrized weights are cached, or its parameters are flattened or sharded
+            in a way that is not supported.
     """
+    refuse_flat_parameters(encoder)
     refuse_foreign_shards(encoder)
     lazy = [n for n, p in encoder.named_parameters() if nn.parameter.is_lazy(p)]
     if lazy:

@@ -37,7 +37,7 @@ class World:
         self._attributes = CalledAttributes(encoder)
         self._buffers = CalledBuffers(encoder, running=batch_norm_buffers(encoder))
         arguments = {f"tensor {i} of the call": tensor for i, tensor in enumerate(call.tensors)}
-        self._witness = Witness(encoder, {**parameters.by_name, **arguments})
+        self._witness = Witness(encoder, parameters.by_name, arguments)
         tensors = (*parameters.by_name.values(), *arguments.values())
         self.dtypes = {*(t.dtype for t in tensors), *self._autocast.dtypes}
 
@@ -47,12 +47,12 @@ class World:
 
     @contextmanager
     def first_pass(self) -> Iterator[None]:
-        """Run stage 1 inside.
+        """Run all micro-batches of stage 1 inside.
 
         Raises:
             RuntimeError: If the encoder changed its parameters or items.
         """
-        with torch.no_grad(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             # What reentrant checkpoints say without gradients does not hold for the second pass.
             warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
             yield
@@ -68,6 +68,7 @@ class World:
         self._attributes.rewind()
         with _fast_path_disabled(), self._buffers.rewound():
             yield
+        self._witness.watch_first_call()
 
     @contextmanager
     def second_pass(self) -> Iterator[None]:

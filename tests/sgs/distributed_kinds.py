@@ -32,7 +32,12 @@ def shard(module: nn.Module) -> nn.Module:
     return fully_shard(module, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
 
 
-WRAPS: dict[str, Wrap] = {"DDP": DistributedDataParallel, "FSDP2": shard}
+# How an encoder and what is around it, a sampler or its naive twin, are wrapped.
+WRAPS: dict[str, Callable[[nn.Module, Wrap], nn.Module]] = {
+    "DDP": lambda encoder, around: DistributedDataParallel(around(encoder)),
+    "DDP of the encoder": lambda encoder, around: around(DistributedDataParallel(encoder)),
+    "FSDP2": lambda encoder, around: shard(around(encoder)),
+}
 
 
 class InGroups(nn.Module):
@@ -56,11 +61,11 @@ def outcome_of(setting: str, name: str) -> str:
     kind, wrap = ALL_KINDS[name], WRAPS[setting]
     size = NUM_ITEMS if name in SELF_CHANGING else MICRO_BATCH_SIZE
     sampler = partial(SequentialGradientSampler, micro_batch_size=MICRO_BATCH_SIZE)
-    ours = trained(kind, lambda encoder: wrap(sampler(encoder)))
+    ours = trained(kind, lambda encoder: wrap(encoder, sampler))
     outcome = difference(ours, naive_mean(kind, size))
     if outcome == "exact":
         return outcome
-    alone = trained(kind, lambda encoder: wrap(InGroups(encoder, size)))
+    alone = trained(kind, lambda encoder: wrap(encoder, partial(InGroups, size=size)))
     return f"{ALONE}{alone}" if isinstance(alone, str) else difference(ours, alone)
 
 

@@ -1,5 +1,8 @@
 """Encoders that remember something in plain attributes, which no list of buffers shows."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -57,7 +60,42 @@ class CachedWeight(nn.Module):
         return (items @ self.product).tanh()
 
 
+class CachedIn(nn.Module):
+    """A product of weights kept by a function, in whatever the module holds for it."""
+
+    def __init__(self, cache: Any, lookup: Callable[[nn.Module, Callable[[], Tensor]], Tensor]):
+        super().__init__()
+        self.left = nn.Parameter(torch.randn(6, 3))
+        self.right = nn.Parameter(torch.randn(3, 4))
+        self.cache = cache
+        self.lookup = lookup
+
+    def forward(self, items: Tensor) -> Tensor:
+        return (items @ self.lookup(self, lambda: self.left @ self.right)).tanh()
+
+
+def in_dict(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
+    if "product" not in module.cache:
+        module.cache["product"] = make()
+    return module.cache["product"]
+
+
+def in_list(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
+    if not module.cache:
+        module.cache.append(make())
+    return module.cache[0]
+
+
+def in_tensor(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
+    if module.cache.numel() == 0:
+        module.cache = make()
+    return module.cache
+
+
 REMEMBERING = {
+    "cached_in_dict": Kind(lambda: CachedIn({}, in_dict), VECTORS),
+    "cached_in_list": Kind(lambda: CachedIn([], in_list), VECTORS),
+    "cached_in_tensor": Kind(lambda: CachedIn(torch.empty(0), in_tensor), VECTORS),
     "counter_attribute": Kind(AttributeCounter, VECTORS),
     "carried_state": Kind(CarriedState, SEQUENCES),
     "cached_weight": Kind(CachedWeight, VECTORS),

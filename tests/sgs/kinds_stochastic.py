@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,6 +147,34 @@ def owned_python_random() -> nn.Module:
     return LayerDrop(random.Random(3).random)
 
 
+class Held(nn.Module):
+    """Noise from a generator that the module holds."""
+
+    def __init__(self, held: Any, draw: Callable[[Any, int], Tensor]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.held = held
+        self.draw = draw
+
+    def forward(self, items: Tensor) -> Tensor:
+        noise = self.draw(self.held, len(items)).to(items)
+        return self.linear(items + noise[:, None]).tanh()
+
+
+def held_numpy_generator() -> nn.Module:
+    return Held(np.random.default_rng(3), lambda held, count: torch.from_numpy(held.random(count)))
+
+
+def held_python_random() -> nn.Module:
+    draw = lambda held, count: torch.tensor([held.random() for _ in range(count)])  # noqa: E731
+    return Held(random.Random(3), draw)
+
+
+def held_generator_in_list() -> nn.Module:
+    held = [torch.Generator().manual_seed(3)]
+    return Held(held, lambda held, count: torch.rand(count, generator=held[0]))
+
+
 CHANNELS, IMAGES = normal(3, 4, name="input"), normal(3, 4, 4, name="input")
 
 STOCHASTIC = {
@@ -168,4 +197,7 @@ STOCHASTIC = {
     "owned_generator_in_object": Kind(lambda: Jitter(Augmentation()), VECTORS, is_stochastic=True),
     "owned_numpy_generator": Kind(owned_numpy_generator, VECTORS, is_stochastic=True),
     "owned_python_random": Kind(owned_python_random, VECTORS, is_stochastic=True),
+    "held_numpy_generator": Kind(held_numpy_generator, VECTORS, is_stochastic=True),
+    "held_python_random": Kind(held_python_random, VECTORS, is_stochastic=True),
+    "held_generator_in_list": Kind(held_generator_in_list, VECTORS, is_stochastic=True),
 }

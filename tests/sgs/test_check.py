@@ -1,10 +1,12 @@
 """The second pass must compute the features of the first, or say why it does not."""
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sgs import SequentialGradientSampler
+from sgs import SequentialGradientSampler, check
 
 UNLIKE = "the second pass computed other features than the first one"
 
@@ -21,11 +23,10 @@ class Counts(nn.Linear):
 
     def __init__(self) -> None:
         super().__init__(3, 4)
-        self.calls = [0]
+        self.calls = itertools.count(1)
 
     def forward(self, items: Tensor) -> Tensor:
-        self.calls[0] += 1
-        return super().forward(items) * self.calls[0]
+        return super().forward(items) * next(self.calls)
 
 
 class HoldsTensor(nn.Linear):
@@ -50,7 +51,7 @@ def test_an_encoder_that_asks_for_gradients_is_named() -> None:
 
 
 def test_a_hidden_state_is_named() -> None:
-    with pytest.raises(RuntimeError, match=f"{UNLIKE}.*a number that counts calls"):
+    with pytest.raises(RuntimeError, match=f"{UNLIKE}.*neither a buffer nor an attribute"):
         loss_of(Counts()).backward()
 
 
@@ -61,7 +62,7 @@ def test_values_changed_without_a_trace_are_named(what: str) -> None:
     if what == "weight":
         encoder.weight.data.mul_(2)
     else:
-        encoder.scale = torch.full((4,), 2.0)
+        encoder.scale.mul_(2)
     with pytest.raises(RuntimeError, match=f"{UNLIKE}.*weights edited through .data"):
         loss.backward()
     assert encoder.weight.grad is None
@@ -77,12 +78,42 @@ def test_the_tolerance_decides() -> None:
     encoder = HoldsTensor()
     for tolerance, fails in ((0.2, False), (0.05, True)):
         loss = loss_of(encoder, check_replay=tolerance)
-        encoder.scale = encoder.scale * 1.1
+        encoder.scale.mul_(1.1)
         if fails:
             with pytest.raises(RuntimeError, match="more than 5e-02"):
                 loss.backward()
         else:
             loss.backward()
+
+
+def test_an_attribute_replaced_before_the_backward_is_replayed() -> None:
+    encoder = HoldsTensor()
+    loss = loss_of(encoder)
+    encoder.scale = doubled = torch.full((4,), 2.0)
+    loss.backward()
+    assert torch.equal(encoder.bias.grad, torch.full((4,), 5.0))
+    assert encoder.scale is doubled
+
+
+def test_a_failed_check_does_not_spoil_the_next_backward() -> None:
+    encoder = HoldsTensor()
+    loss = loss_of(encoder)
+    encoder.scale.mul_(2)
+    with pytest.raises(RuntimeError, match=UNLIKE):
+        loss.backward(retain_graph=True)
+    encoder.scale.div_(2)
+    loss.backward()
+    assert encoder.weight.grad is not None
+
+
+def test_the_check_costs_no_more_per_micro_batch_for_more_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One scale per call, not one per micro-batch, each over all items."""
+    scaled = []
+    monkeypatch.setattr(check, "_scale", lambda rows: scaled.append(len(rows)) or torch.ones(()))
+    loss_of(nn.Linear(3, 4)).backward()
+    assert scaled == [5]
 
 
 def test_features_changed_in_place_by_the_head_are_no_difference() -> None:

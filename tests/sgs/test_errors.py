@@ -277,3 +277,63 @@ def test_own_strategies_are_accepted() -> None:
     assert sampler.last_index.tolist() == [0, 1, 2]
     assert isinstance(Random(), AbstractSampler)
     assert Shared(1).value == 1
+
+
+UNSEEN = "neither the parameters of the encoder nor the arguments require a gradient, but its"
+
+
+def test_training_that_is_not_seen_is_refused() -> None:
+    """A frozen encoder with an adapter that another module owns."""
+    adapter, encoder = nn.Linear(4, 4), nn.Linear(3, 4).requires_grad_(False)
+    encoder.register_forward_hook(lambda module, args, output: adapter(output))
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=2)
+    with pytest.raises(RuntimeError, match=UNSEEN):
+        sampler(torch.randn(5, 3))
+    with torch.no_grad():
+        assert sampler(torch.randn(5, 3)).shape == (5, 4)
+
+
+@pytest.mark.parametrize("values", [[4, 2, 3], ["a", "b", "c"]], ids=["numbers", "strings"])
+def test_a_list_with_one_constant_per_item_is_refused(values: list[Any]) -> None:
+    sampler = SequentialGradientSampler(TakesAnything(), micro_batch_size=2)
+    with pytest.raises(TypeError, match="a list of 3 numbers or strings, as many as there are"):
+        sampler(torch.randn(3, 3), {"lengths": values})
+    assert sampler(torch.randn(3, 3), Shared(values)).shape == (3, 3)
+    assert sampler(torch.randn(4, 3), values).shape == (4, 3)
+
+
+class TakesAnything(nn.Module):
+    def forward(self, items: Tensor, rest: Any) -> Tensor:
+        return items
+
+
+def test_a_strategy_that_repeats_positions_is_refused() -> None:
+    class Twice(Random):
+        def sample(self, *args: Any, **options: Any) -> Tensor:
+            return torch.tensor([1, 1])
+
+    sampler = SequentialGradientSampler(
+        nn.Linear(3, 4), micro_batch_size=2, ratio=0.5, sampler=Twice(), weights="none"
+    )
+    with pytest.raises(ValueError, match=r"drew \[\[1, 1\]\]: expected distinct positions"):
+        sampler(torch.randn(4, 3))
+
+
+def test_modules_built_in_the_first_forward_are_refused() -> None:
+    class BuildsItself(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Linear(3, 4)
+
+        def forward(self, items: Tensor) -> Tensor:
+            if not hasattr(self, "head"):
+                self.head = nn.Linear(4, 4)
+            return self.head(self.stem(items))
+
+    encoder = BuildsItself()
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=2)
+    with pytest.raises(RuntimeError, match=r"its modules \['head'\] in its forward pass. Call it"):
+        sampler(torch.randn(5, 3))
+    encoder(torch.randn(1, 3))
+    sampler(torch.randn(5, 3)).sum().backward()
+    assert encoder.head.weight.grad is not None

@@ -1,5 +1,6 @@
 """Both passes see the same world: random numbers, autocast, mode, buffers."""
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -24,6 +25,7 @@ from tests.reference import (
     run,
 )
 from tests.sgs.encoders import ENCODERS
+from tests.sgs.kinds import KINDS
 
 NUM_ITEMS = 10
 GROUPS = list(torch.arange(NUM_ITEMS).split(4))
@@ -65,32 +67,28 @@ def test_caller_random_state_is_unchanged_by_the_backward() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_one_random_state_is_kept_for_a_deterministic_encoder() -> None:
-    for name, expected in (("linear", 1), ("dropout", 3)):
+def test_only_the_states_that_were_drawn_from_are_kept() -> None:
+    for name, expected in (("linear", 0), ("dropout", 1)):
         case = ENCODERS[name]
         sampler = SequentialGradientSampler(case.make(), micro_batch_size=4)
         call = ItemCall((case.items(NUM_ITEMS),), {}, item_dim=0)
         passes = sampler._passes(sampler.encoder, call)
         passes.encode(GROUPS)
-        assert len({id(m.random_state) for m in passes._micro_batches}) == expected
+        kept = [len(m.random_state.states) for m in passes._micro_batches]
+        assert kept == [expected] * len(GROUPS)
 
 
-class RecordsAutocast(nn.Linear):
-    """Keeps the dtype of what it computed."""
-
-    def __init__(self, *sizes: int) -> None:
-        super().__init__(*sizes)
-        self.dtypes: list[torch.dtype] = []
-
-    def forward(self, items: Tensor) -> Tensor:
-        output = super().forward(items)
-        self.dtypes.append(output.dtype)
-        return output
+def records_autocast() -> tuple[nn.Module, list[torch.dtype]]:
+    """Return an encoder, and the dtypes of what it will have computed."""
+    dtypes: list[torch.dtype] = []
+    encoder = nn.Linear(6, 4)
+    encoder.register_forward_hook(lambda module, args, output: dtypes.append(output.dtype))
+    return encoder, dtypes
 
 
 def autocast_gradients() -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
     torch.manual_seed(0)
-    encoder = nn.Sequential(RecordsAutocast(6, 32), nn.GELU(), nn.Linear(32, 4))
+    encoder = nn.Sequential(nn.Linear(6, 32), nn.GELU(), nn.Linear(32, 4))
     items = torch.randn(NUM_ITEMS, 6)
     sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
     results = []
@@ -120,20 +118,20 @@ def test_autocast_left_out_of_the_second_pass_is_detected(monkeypatch: pytest.Mo
 
 
 def test_both_passes_compute_in_the_callers_precision() -> None:
-    encoder = RecordsAutocast(6, 4)
+    encoder, dtypes = records_autocast()
     sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features = sampler(torch.randn(8, 6))
     features.float().sum().backward()
-    assert encoder.dtypes == [torch.bfloat16] * 4
+    assert dtypes == [torch.bfloat16] * 4
 
 
 def test_a_call_outside_autocast_stays_outside_when_the_backward_is_inside() -> None:
-    encoder = RecordsAutocast(6, 4)
+    encoder, dtypes = records_autocast()
     features = SequentialGradientSampler(encoder, micro_batch_size=8)(torch.randn(8, 6))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features.sum().backward()
-    assert encoder.dtypes == [torch.float32] * 2
+    assert dtypes == [torch.float32] * 2
 
 
 @pytest.mark.parametrize("use_reentrant", [True, False])
@@ -403,3 +401,56 @@ def test_engine_swaps_aliases_only_while_it_runs(monkeypatch: pytest.MonkeyPatch
     sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
     with pytest.raises(AssertionError, match="relative error"):
         assert_same(run(encoder, lambda: sampler(items))[1], expected)
+
+
+def test_sources_that_the_encoder_does_not_draw_from_are_left_alone() -> None:
+    """A thread that draws meanwhile, such as a loader, must not draw the same numbers again."""
+
+    class Meanwhile(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                drawn.append(random.random())
+            return super().forward(items)
+
+    drawn: list[float] = []
+    sampler = SequentialGradientSampler(Meanwhile(3, 4), micro_batch_size=2)
+    sampler(torch.randn(6, 3)).sum().backward()
+    assert len({*drawn, random.random()}) == 4
+
+
+def test_a_pass_without_gradients_leaves_one_call_behind_too() -> None:
+    encoder = KINDS["counter"].make()
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=2)
+    with torch.no_grad():
+        features = sampler(**KINDS["counter"].items(6))
+    assert encoder.num_calls == 1
+    with torch.no_grad():
+        expected = KINDS["counter"].make()(**KINDS["counter"].items(6))
+    assert torch.allclose(features, expected)
+
+
+def test_parameters_keep_their_attributes_and_frozen_ones_their_place() -> None:
+    class Reads(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            seen.append(self.bias)
+            return super().forward(items) * self.weight.scale
+
+    seen: list[Tensor] = []
+    encoder = Reads(3, 4)
+    encoder.weight.scale = 2.0
+    bias = encoder.bias.requires_grad_(False)
+    SequentialGradientSampler(encoder, micro_batch_size=2)(torch.randn(6, 3)).sum().backward()
+    assert len(seen) == 6
+    assert all(tensor is bias for tensor in seen)
+
+
+def test_an_item_tensor_that_the_encoder_does_not_use_gets_no_gradient() -> None:
+    class Ignores(nn.Linear):
+        def forward(self, items: Tensor, unused: Tensor) -> Tensor:
+            return super().forward(items)
+
+    items, unused = torch.randn(6, 3, requires_grad=True), torch.randn(6, 3, requires_grad=True)
+    sampler = SequentialGradientSampler(Ignores(3, 4), micro_batch_size=2)
+    sampler(items, unused).sum().backward()
+    assert items.grad is not None
+    assert unused.grad is None

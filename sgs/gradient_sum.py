@@ -1,0 +1,40 @@
+"""The gradient of a leaf, added up over micro-batches."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+
+class GradientSum:
+    """The sum of what the backward passes of all micro-batches add to a leaf.
+
+    NOTE [ Half precision is summed in float32 ]
+    A naive graph makes the gradient of a weight in one product, which kernels add up in float32 and
+    round once. `.grad` of the same precision would be rounded once per micro-batch, and stop
+    growing where a summand is below half of its last digit: in bfloat16, after 256 equal ones.
+
+    Args:
+        leaf: A tensor that requires its gradient, or does not; its `.grad` is used up.
+    """
+
+    def __init__(self, leaf: Tensor) -> None:
+        self._leaf = leaf
+        self._wide: list[Tensor] = []
+        if leaf.requires_grad and leaf.is_floating_point() and leaf.itemsize < 4:
+            # Not a method: the leaf would hold what holds the leaf.
+            leaf.register_post_accumulate_grad_hook(partial(_move, into=self._wide))
+
+    def result(self) -> Tensor | None:
+        """Return the sum in the precision of the leaf; None if nothing was added."""
+        return self._wide[0].to(self._leaf.dtype) if self._wide else self._leaf.grad
+
+
+def _move(leaf: Tensor, *, into: list[Tensor]) -> None:
+    assert leaf.grad is not None
+    wide = leaf.grad.to(torch.float32)
+    if into:
+        into[0] += wide
+    else:
+        into.append(wide)
+    leaf.grad = None

@@ -1,0 +1,193 @@
+"""Trainers end with the same weights, with the sampler and with a naive graph."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.reference import RTOL
+from tests.sgs.trainers import (
+    InMicroBatches,
+    Model,
+    Wrap,
+    batches_of,
+    by_hand,
+    largest_error,
+    sequential,
+    update,
+    with_accelerate,
+    with_lightning,
+)
+
+pytestmark = [
+    # Of Lightning: advice, and its own use of what torch has renamed.
+    pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated"),
+]
+
+Train = Callable[[Model, list[Tensor]], None]
+# The same roundings to bfloat16, and sums in float32: up to 1e-7 was seen.
+HALF_RTOL = 1e-5
+# A wrong gradient, or float32 in place of bfloat16, is off by 5e-3 at least.
+WRONG = 1e-3
+
+PLAIN: dict[str, Train] = {
+    "lightning": lambda model, batches: with_lightning(model, batches, precision="64-true"),
+    "accelerate": lambda model, batches: with_accelerate(model, batches, mixed_precision="no"),
+}
+HALF: dict[str, Train] = {
+    "lightning": lambda model, batches: with_lightning(model, batches, precision="bf16-mixed"),
+    "accelerate": lambda model, batches: with_accelerate(model, batches, mixed_precision="bf16"),
+}
+
+
+def trained(wrap: Wrap, train: Train, *, dtype: torch.dtype) -> dict[str, Tensor]:
+    return update(wrap, lambda model: train(model, batches_of(0, dtype=dtype)), dtype=dtype)
+
+
+@pytest.mark.parametrize("train", PLAIN.values(), ids=PLAIN)
+def test_weights_are_those_of_naive_training(train: Train) -> None:
+    expected = trained(InMicroBatches, train, dtype=torch.float64)
+    got = trained(sequential, train, dtype=torch.float64)
+    assert largest_error(got, expected) <= RTOL
+
+
+@pytest.mark.parametrize("train", HALF.values(), ids=HALF)
+def test_weights_are_those_of_naive_training_in_mixed_precision(train: Train) -> None:
+    expected = trained(InMicroBatches, train, dtype=torch.float32)
+    got = trained(sequential, train, dtype=torch.float32)
+    assert largest_error(got, expected) <= HALF_RTOL
+
+
+@pytest.mark.parametrize("train", PLAIN.values(), ids=PLAIN)
+def test_trainer_does_what_the_plain_loop_does(train: Train) -> None:
+    """The plain loop is what several processes are compared with."""
+    expected = trained(InMicroBatches, by_hand, dtype=torch.float64)
+    assert largest_error(trained(sequential, train, dtype=torch.float64), expected) <= RTOL
+
+
+@pytest.mark.parametrize("train", PLAIN.values(), ids=PLAIN)
+def test_other_micro_batches_give_other_weights(train: Train) -> None:
+    """The negative control: dropout sees the difference."""
+    expected = trained(lambda encoder: InMicroBatches(encoder, size=5), train, dtype=torch.float64)
+    assert largest_error(trained(sequential, train, dtype=torch.float64), expected) > WRONG
+
+
+@pytest.mark.parametrize("train", HALF.values(), ids=HALF)
+def test_mixed_precision_gives_other_weights(train: Train) -> None:
+    """The negative control: the precision is at work, and the tolerance sees it."""
+    expected = trained(InMicroBatches, by_hand, dtype=torch.float32)
+    assert largest_error(trained(sequential, train, dtype=torch.float32), expected) > WRONG
+
+
+def scaled_on_cuda(wrap: Wrap) -> tuple[dict[str, Tensor], float]:
+    def train(model: Model) -> None:
+        model.cuda()
+        optimizer = model.configure_optimizers()
+        scaler = torch.amp.GradScaler("cuda", init_scale=256.0)
+        torch.manual_seed(3)
+        for items in batches_of(0, dtype=torch.float32):
+            optimizer.zero_grad()
+            with torch.autocast("cuda", dtype=torch.float16):
+                loss = model(items.cuda()).square().mean()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+            scaler.step(optimizer)
+            scaler.update()
+        model.cpu()
+        scales.append(scaler.get_scale())
+
+    scales: list[float] = []
+    return update(wrap, train, dtype=torch.float32), scales[0]
+
+
+@pytest.mark.gpu
+def test_weights_with_a_gradient_scaler_on_cuda_are_those_of_naive_training() -> None:
+    (expected, expected_scale), (got, scale) = map(scaled_on_cuda, (InMicroBatches, sequential))
+    assert scale == expected_scale
+    assert largest_error(got, expected) <= HALF_RTOL
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """Run all cases in one group of two processes: most of the time is their start."""
+    found = tmp_path_factory.mktemp("trainers") / "outcomes.json"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    finished = subprocess.run(
+        [*torchrun, "--nproc-per-node=2", "-m", "tests.sgs.trainers_worker", str(found)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    return json.loads(found.read_text())
+
+
+DISTRIBUTED = ("Accelerate", "Lightning, DDP", "Lightning, FSDP2", "ZeroRedundancyOptimizer")
+DISTRIBUTED_HALF = ("Accelerate, bf16", "Lightning, DDP, bf16")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*DISTRIBUTED, *DISTRIBUTED_HALF])
+def test_weights_are_those_of_averaged_naive_gradients(
+    name: str, outcomes: dict[str, list[float]]
+) -> None:
+    assert len(outcomes[name]) == 2
+    assert max(outcomes[name]) <= (HALF_RTOL if name in DISTRIBUTED_HALF else RTOL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISTRIBUTED)
+def test_other_micro_batches_give_other_weights_on_every_rank(
+    name: str, outcomes: dict[str, list[float]]
+) -> None:
+    """The negative control."""
+    assert min(outcomes[f"{name}, other micro-batches"]) > WRONG
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("graph", ["static graph", "dynamic graph"])
+@pytest.mark.parametrize("where", ["model", "encoder", "sampler"])
+def test_each_bucket_is_reduced_once_per_step(
+    where: str, graph: str, outcomes: dict[str, list[Any]]
+) -> None:
+    for found in outcomes[f"reductions, DDP of the {where}, {graph}"]:
+        assert found.pop("no_sync") == []
+        assert len(found) == 3
+        for buckets in found.values():
+            assert buckets
+            assert sorted(buckets) == list(range(len(buckets)))
+        # DistributedDataParallel makes its buckets anew after the first steps.
+        assert len(found["step 2"]) > 1
+
+
+@pytest.mark.slow
+def test_calls_by_hand_reduce_each_bucket_once_per_micro_batch(
+    outcomes: dict[str, list[Any]],
+) -> None:
+    """The negative control."""
+    assert outcomes["reductions, by hand"] == [{"step 0": [0, 0, 0]}] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("use_orig_params", [False, True])
+@pytest.mark.parametrize("where", ["model", "encoder", "sampler"])
+def test_fully_sharded_data_parallel_of_the_first_kind_is_refused(
+    where: str, use_orig_params: bool, outcomes: dict[str, list[str]]
+) -> None:
+    for message in outcomes[f"FSDP1 of the {where}, {use_orig_params}"]:
+        assert "FullyShardedDataParallel has put views of a flat parameter" in message
