@@ -37,7 +37,7 @@ class EncodedItems:
         self._buffer = features
         self._subset = subset
         self.features = pytree.tree_map(_leaf, features.restore(features.leaves))
-        self.index = subset.index.view(*passes.call.lead_shape[:-1], subset.index.shape[1])
+        self.index = subset.in_shape(passes.call.lead_shape)
 
     def backward(
         self, feature_gradients: Any, index: Int64[Tensor, "*videos count"] | None = None

@@ -15,34 +15,13 @@ from sgs.back_propagation import back_propagate_rows
 from sgs.check import ReplayCheck
 from sgs.distributed import missing_calls
 from sgs.features import FeatureBuffer
-from sgs.graph import refuse_other_leaves, refuse_unseen_training
+from sgs.graph import refuse_other_leaves
 from sgs.item_gradients import ItemGradients
 from sgs.items import ItemCall
 from sgs.parameters import CalledParameters
 from sgs.random_state import RandomState
 from sgs.subset import Subset
 from sgs.world import World
-
-
-def encode(encoder: nn.Module, call: ItemCall, groups: Sequence[Tensor]) -> FeatureBuffer:
-    """Encode all items, micro-batch by micro-batch, never to come back.
-
-    Raises:
-        RuntimeError: If gradients are enabled and the features depend on something that requires
-            one, while nothing that the encoder is seen to have does.
-    """
-    features = FeatureBuffer(call.lead_shape)
-    parameters = CalledParameters(encoder)
-    world = World(encoder, parameters, call)
-    absent = missing_calls(list(encoder.parameters()), len(groups))
-    with world.first_pass():
-        for index in (*groups, *[groups[-1]] * absent):
-            args, kwargs, _ = call.take(index)
-            with world.first_call():
-                outputs = encoder(*args, **kwargs)
-            refuse_unseen_training(outputs)
-            features.write(index, outputs)
-    return features
 
 
 @dataclass(frozen=True)
@@ -111,13 +90,15 @@ class TwoPasses:
                 self._forward(self._micro_batches[-1])
         return features
 
-    def compare(self, features: FeatureBuffer, index: Tensor, *, tolerance: float | None) -> None:
+    def compare(self, features: FeatureBuffer, index: Tensor, *, tolerance: float | bool) -> None:
         """Let `gradients` compare the features of some items with those of the first pass."""
+        if tolerance is False:
+            return
         self._check = ReplayCheck(
             [features.rows(x) if isinstance(x, Tensor) else x for x in features.leaves],
             index,
             num_items=self.call.num_items,
-            tolerance=tolerance,
+            tolerance=None if tolerance is True else tolerance,
             dtypes=self._world.dtypes,
         )
 

@@ -13,21 +13,14 @@ from samplers import AbstractSampler, Random
 from sgs.batch_norm import coupled_batch_norm
 from sgs.distributed import bare, call_through, refuse_explicit_backward
 from sgs.encoded import EncodedItems
-from sgs.engine import TwoPasses, encode
+from sgs.engine import TwoPasses
 from sgs.features import FeatureBuffer
+from sgs.forward import forward_only
 from sgs.function import put_in_graph
-from sgs.groups import in_order, sampled_first
+from sgs.groups import encode_and_draw, in_order
 from sgs.items import ItemCall
 from sgs.subset import Subset, SubsetDraw
-from sgs.validate import (
-    validate_call,
-    validate_encoder,
-    validate_generator,
-    validate_item_dim,
-    validate_sampling,
-    validate_sizes,
-    validate_tolerance,
-)
+from sgs.validate import validate_call, validate_options
 
 
 class SequentialGradientSampler(nn.Module):
@@ -109,14 +102,14 @@ class SequentialGradientSampler(nn.Module):
         check_replay: bool | float = True,
     ) -> None:
         sampler = Random() if sampler is None else sampler
-        validate_encoder(encoder)
-        validate_sizes(
-            micro_batch_size=micro_batch_size, forward_micro_batch_size=forward_micro_batch_size
+        validate_options(
+            encoder,
+            sizes=(micro_batch_size, forward_micro_batch_size),
+            sampling=(sampler, ratio, weights),
+            item_dim=item_dim,
+            generator=generator,
+            check_replay=check_replay,
         )
-        validate_sampling(sampler, ratio=ratio, weights=weights)
-        validate_item_dim(item_dim)
-        validate_generator(generator)
-        validate_tolerance(check_replay)
         super().__init__()
         self.encoder = encoder
         self.micro_batch_size = micro_batch_size
@@ -151,11 +144,11 @@ class SequentialGradientSampler(nn.Module):
         call = self._call(encoder, args, kwargs)
         if not (torch.is_grad_enabled() and _trains(encoder, call)):
             groups = in_order(call.num_items, size=self.forward_micro_batch_size)
-            features = encode(encoder, call, groups)
+            features = forward_only(encoder, call, groups)
             return features.restore(features.leaves)
         passes = self._passes(encoder, call)
         features, subset = self._encode_and_draw(passes)
-        self._watch(passes, features, subset.positions)
+        passes.compare(features, subset.positions, tolerance=self.check_replay)
         return features.restore(put_in_graph(passes, subset, features.leaves))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -185,7 +178,8 @@ class SequentialGradientSampler(nn.Module):
             )
         passes = self._passes(encoder, call)
         features, subset = self._encode_and_draw(passes)
-        self._watch(passes, features, torch.arange(call.num_items, device="cpu"))
+        index = torch.arange(call.num_items, device="cpu")
+        passes.compare(features, index, tolerance=self.check_replay)
         return EncodedItems(passes, features, subset)
 
     def extra_repr(self) -> str:
@@ -206,23 +200,12 @@ class SequentialGradientSampler(nn.Module):
             encoder, call, micro_batch_size=self.micro_batch_size, couples_items=coupled
         )
 
-    def _watch(self, passes: TwoPasses, features: FeatureBuffer, index: Tensor) -> None:
-        if self.check_replay is not False:
-            tolerance = None if self.check_replay is True else self.check_replay
-            passes.compare(features, index, tolerance=tolerance)
-
     def _encode_and_draw(self, passes: TwoPasses) -> tuple[FeatureBuffer, Subset]:
-        lead, count = passes.call.lead_shape, passes.call.num_items
-        size, forward_size = self.micro_batch_size, self.forward_micro_batch_size
         draw = SubsetDraw(self.sampler, self.ratio, self.weights, self.generator)
-        if draw.needs_features and count > 0:
-            features = passes.encode(in_order(count, size=forward_size))
-            subset = draw(lead[:-1].numel(), lead[-1], features=features.of_sampling())
-        else:
-            subset = draw(lead[:-1].numel(), lead[-1])
-            groups = sampled_first(subset, count, size=size, rest_size=forward_size)
-            features = passes.encode(groups)
-        self.last_index = subset.index.view(*lead[:-1], subset.index.shape[1])
+        features, subset = encode_and_draw(
+            passes, draw, size=self.micro_batch_size, forward_size=self.forward_micro_batch_size
+        )
+        self.last_index = subset.in_shape(passes.call.lead_shape)
         return features, subset
 
 

@@ -32,6 +32,10 @@ class Subset:
         first = torch.arange(len(self.index), device="cpu")[:, None] * self.num_items
         return (self.index + first).flatten()
 
+    def in_shape(self, lead_shape: torch.Size) -> Int64[Tensor, "*videos count"]:
+        """Return `index` with the dimensions of the call before the items."""
+        return self.index.view(*lead_shape[:-1], self.index.shape[1])
+
     @staticmethod
     def of(index: Int64[Tensor, "videos count"], num_items: int) -> Subset:
         """Return the subset of the given items, each with weight 1.

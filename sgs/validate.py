@@ -10,6 +10,30 @@ from sgs.distributed import bare, refuse_flat_parameters, refuse_foreign_shards
 WEIGHTS = ("inverse_probability", "none")
 
 
+def validate_options(
+    encoder: nn.Module,
+    *,
+    sizes: tuple[int, int | None],
+    sampling: tuple[AbstractSampler, float, str],
+    item_dim: int,
+    generator: torch.Generator | None,
+    check_replay: bool | float,
+) -> None:
+    """Refuse options of `SequentialGradientSampler` that cannot work.
+
+    Raises:
+        TypeError: As the functions below.
+        ValueError: Likewise.
+    """
+    sampler, ratio, weights = sampling
+    validate_encoder(encoder)
+    validate_sizes(micro_batch_size=sizes[0], forward_micro_batch_size=sizes[1])
+    validate_sampling(sampler, ratio=ratio, weights=weights)
+    validate_item_dim(item_dim)
+    validate_generator(generator)
+    validate_tolerance(check_replay)
+
+
 def validate_encoder(encoder: nn.Module) -> None:
     """Refuse what is no encoder, or synchronises gradients by itself.
 
