@@ -1,6 +1,6 @@
 """The report on a user's own encoder: right about what is exact, and about what is not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -368,15 +368,6 @@ def test_errors_of_the_call_are_passed_on() -> None:
         equivalence_report(wrap(nn.LazyLinear(4)), vectors())
     with pytest.raises(ValueError, match="no tensor of items"):
         equivalence_report(wrap(layers()))
-
-
-@pytest.fixture
-def process_group() -> Iterator[None]:
-    """A group of this process alone."""
-    store = torch.distributed.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.usefixtures("process_group")

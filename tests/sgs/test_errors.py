@@ -337,3 +337,21 @@ def test_modules_built_in_the_first_forward_are_refused() -> None:
     encoder(torch.randn(1, 3))
     sampler(torch.randn(5, 3)).sum().backward()
     assert encoder.head.weight.grad is not None
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("option", ["static_graph", "find_unused_parameters"])
+def test_explicit_form_with_ddp_that_looks_for_a_graph_is_refused(option: str) -> None:
+    wrapped = nn.parallel.DistributedDataParallel(nn.Linear(3, 4), **{option: True})
+    sampler = SequentialGradientSampler(wrapped, micro_batch_size=2)
+    with pytest.raises(ValueError, match="static_graph=True or find_unused_parameters=True"):
+        sampler.encode(torch.randn(5, 3))
+    sampler(torch.randn(5, 3)).sum().backward()
+
+
+@pytest.mark.usefixtures("process_group")
+def test_explicit_form_with_ddp_reduces_in_its_backward() -> None:
+    wrapped = nn.parallel.DistributedDataParallel(nn.Linear(3, 4))
+    encoded = SequentialGradientSampler(wrapped, micro_batch_size=2).encode(torch.randn(5, 3))
+    encoded.backward(torch.ones(5, 4))
+    assert torch.allclose(wrapped.module.bias.grad, torch.full((4,), 5.0))

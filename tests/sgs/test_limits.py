@@ -1,0 +1,119 @@
+"""What docs/exactness.md says the sampler cannot see: as it is, and as naive training does it."""
+
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
+
+from sgs import SequentialGradientSampler
+
+
+def sampler_of(encoder: nn.Module, **options: object) -> nn.Module:
+    return SequentialGradientSampler(encoder, micro_batch_size=2, **options)
+
+
+def test_losses_kept_on_modules_have_no_graph() -> None:
+    class Auxiliary(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            output = super().forward(items)
+            self.loss = output.square().mean()
+            return output
+
+    encoder, items = Auxiliary(3, 4), torch.randn(6, 3)
+    encoder(items)
+    assert encoder.loss.requires_grad
+    sampler_of(encoder)(items)
+    assert not encoder.loss.requires_grad
+
+
+def test_activations_collected_by_hooks_have_no_graph() -> None:
+    encoder, collected = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), []
+    encoder[0].register_forward_hook(lambda module, args, output: collected.append(output))
+    sampler_of(encoder)(torch.randn(6, 3))
+    assert [(len(x), x.requires_grad) for x in collected] == [(2, False)] * 3
+
+
+def test_module_hooks_are_called_per_micro_batch_of_either_pass() -> None:
+    encoder, calls = nn.Linear(3, 4), []
+    encoder.register_forward_hook(lambda *_: calls.append("forward"))
+    encoder.register_full_backward_hook(lambda *_: calls.append("backward"))
+    sampler_of(encoder)(torch.randn(6, 3, requires_grad=True)).sum().backward()
+    assert calls == ["forward"] * 3 + ["forward", "backward"] * 3
+
+
+def test_hooks_of_unused_parameters_are_called_with_none() -> None:
+    class Unused(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3, 4)
+            self.unused = nn.Parameter(torch.zeros(3))
+
+    encoder, seen = Unused(), []
+    encoder.unused.register_hook(lambda gradient: seen.append(gradient))
+    encoder(torch.randn(6, 3)).sum().backward()
+    assert seen == []
+    sampler_of(encoder)(torch.randn(6, 3)).sum().backward()
+    assert seen == [None]
+
+
+def test_caches_outside_of_modules_keep_values_without_a_graph() -> None:
+    class Cached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = (nn.Parameter(torch.randn(3, 3)) for _ in range(2))
+            self.product = cache(lambda: self.left @ self.right)
+
+        def forward(self, items: Tensor) -> Tensor:
+            return items @ self.product()
+
+    encoder = Cached()
+    features = sampler_of(encoder)(torch.randn(6, 3))
+    features.sum().backward()
+    assert encoder.left.grad is None
+
+
+def test_edits_of_data_between_the_passes_pass_below_the_tolerance() -> None:
+    encoder, items = nn.Linear(3, 4), torch.ones(6, 3)
+    for factor in (1 + 1e-6, 1.1):
+        loss = sampler_of(encoder)(items).sum()
+        encoder.weight.data.mul_(factor)
+        try:
+            loss.backward()
+        except RuntimeError:
+            assert factor == 1.1
+        else:
+            assert factor != 1.1
+
+
+def test_trained_tensors_that_are_no_parameters_get_their_gradient_past_the_graph() -> None:
+    prompt = torch.zeros(4, requires_grad=True)
+
+    class Prompted(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            return super().forward(items) + prompt
+
+    encoder = Prompted(3, 4)
+    loss = sampler_of(encoder)(torch.randn(6, 3)).sum()
+    torch.autograd.grad(loss, encoder.weight)
+    assert torch.equal(prompt.grad, torch.full((4,), 6.0))
+
+
+# Of torch's own rules for forward mode.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_forward_mode_derivatives_end_at_the_sampler() -> None:
+    encoder = nn.Linear(3, 4).requires_grad_(False)
+    with forward_ad.dual_level():
+        items = forward_ad.make_dual(torch.randn(6, 3), torch.ones(6, 3))
+        assert forward_ad.unpack_dual(encoder(items)).tangent is not None
+        assert forward_ad.unpack_dual(sampler_of(encoder)(items)).tangent is None
+
+
+def test_reentrant_checkpoints_around_the_sampler_draw_the_subset_only_when_recomputing() -> None:
+    stem, items = nn.Linear(3, 3), torch.randn(6, 3)
+    sampler = sampler_of(nn.Linear(3, 4), ratio=0.5)
+    features = checkpoint(sampler, stem(items), use_reentrant=True)
+    assert sampler.last_index is None
+    features.sum().backward()
+    assert len(sampler.last_index) == 3
