@@ -78,7 +78,7 @@ def trial(
     their hooks, e.g. of an optimizer that steps in the backward; `autograd.grad`, which would not
     either, cannot pass through reentrant checkpoints. Aliases share the memory of the parameters,
     and edits through `.data` are counted nowhere, so values are compared and put back. What modules
-    keep inside of lists and other objects is beyond reach.
+    keep inside of objects other than lists, dicts and sets is beyond reach.
 
     Yields:
         The encoder, and the arguments cut off from the graphs that lead to them.
