@@ -33,7 +33,8 @@ class _Saved:
     def has_value_of(self, tensor: Tensor | None) -> bool:
         if tensor is not self.tensor or tensor is None or self.value is None:
             return tensor is self.tensor
-        return torch.equal(tensor, self.value)
+        # What cannot be compared is known by its version.
+        return _are_values_equal(tensor, self.value, default=True)
 
 
 Changes = dict[tuple[nn.Module, str], Tensor | None]
@@ -82,6 +83,20 @@ class CalledBuffers:
             self._put_back(self._saved)
             raise RuntimeError(self._message(self._changes, changes))
         self._changes = changes
+
+    def check_first_pass(self) -> None:
+        """Refuse buffers that changed without a version, but not in the first micro-batch.
+
+        Raises:
+            RuntimeError: If there are any.
+        """
+        unseen = self._changed_without_version() - (self._uncounted or set()) - self._running
+        if names := [self._name(place) for place, x in self._places().items() if id(x) in unseen]:
+            raise RuntimeError(
+                f"the encoder's buffers {names[:3]} were changed by some micro-batches and not by "
+                "others, through .data or a kernel: micro-batches cannot do what one call does. Put"
+                " the modules that own them into eval mode."
+            )
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -135,9 +150,12 @@ class CalledBuffers:
                     entry.tensor.copy_(entry.value)
                 entry.version = version_of(entry.tensor)
 
+    def _name(self, place: tuple[nn.Module, str]) -> str:
+        return f"{self._modules[place[0]]}.{place[1]}".lstrip(".")
+
     def _message(self, before: Changes, now: Changes) -> str:
         different = [
-            f"{self._modules[place[0]]}.{place[1]}".lstrip(".")
+            self._name(place)
             for place in {**before, **now}
             if not _same(before.get(place), now.get(place))
         ]
@@ -153,4 +171,16 @@ def _are_equal(before: Changes, now: Changes) -> bool:
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and torch.equal(a, b))
+    return a is b or (a is not None and b is not None and _are_values_equal(a, b, default=False))
+
+
+def _are_values_equal(a: Tensor, b: Tensor, *, default: bool) -> bool:
+    """Compare two tensors, NaN with NaN too; `default` if the type of tensor does not allow it."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    try:
+        if torch.equal(a, b):
+            return True
+        return bool(((a == b) | ((a != a) & (b != b))).all())
+    except (NotImplementedError, RuntimeError):  # e.g. sparse, meta or sub-byte tensors
+        return default

@@ -13,9 +13,9 @@ from sgs.features import is_differentiable
 
 # Far above what another kernel for another number of items does to features; below what another
 # dropout mask or another image does. By the bytes of a number. On the CPU at most 8e-7 was seen in
-# float32; GPUs have TF32, and kernels that add up in any order.
+# float32; GPUs have TF32, and kernels that add up in any order, and a CPU may be allowed the like.
 TOLERANCE = {8: 1e-8, 4: 1e-4, 2: 0.1, 1: 0.1}
-TOLERANCE_OF_GPUS = TOLERANCE | {4: 1e-2}
+COARSE_TOLERANCE = TOLERANCE | {4: 1e-2}
 
 
 class ReplayCheck:
@@ -46,7 +46,8 @@ class ReplayCheck:
         found = {*dtypes, *(x.dtype for x in self._rows if x is not None)}
         widths = [d.to_real().itemsize for d in found if d.is_floating_point or d.is_complex]
         on_cpu = all(x.device.type == "cpu" for x in self._rows if x is not None)
-        chosen = (TOLERANCE if on_cpu else TOLERANCE_OF_GPUS)[min(widths, default=8)]
+        is_precise = on_cpu and torch.get_float32_matmul_precision() == "highest"
+        chosen = (TOLERANCE if is_precise else COARSE_TOLERANCE)[min(widths, default=8)]
         self._tolerance = chosen if tolerance is None else tolerance
         self._scales = [None if x is None else _scale(x) for x in self._rows]
         self._compared: list[tuple[Tensor, Tensor]] = []

@@ -76,15 +76,18 @@ class TwoPasses:
         """
         features = FeatureBuffer(self.call.lead_shape)
         absent = missing_calls(self._parameters.trainable, len(groups))
+        idle: RandomState | None = None
         with torch.no_grad(), self._world.first_pass():
             for index in groups:
                 args, kwargs, _ = self.call.take(index)
                 with self._world.first_call():
                     before = self._world.random_state()
                     outputs = self._encoder(*args, **kwargs)
-                    drawn = before.drawn()
-                self._micro_batches.append(MicroBatch(index, drawn))
-                self._repeat_whole |= bool(drawn.states)
+                    state, drew = before.without_undrawn()
+                # One copy serves micro-batches in a row that draw nothing.
+                idle = None if drew else idle or state
+                self._micro_batches.append(MicroBatch(index, idle or state))
+                self._repeat_whole |= drew
                 features.write(index, outputs)
             for _ in range(absent):
                 self._forward(self._micro_batches[-1])

@@ -156,7 +156,7 @@ def _one_call(run: Trial, cotangents: Cotangents) -> Outcome | None:
     """Return the outcome of the naive graph; None if random numbers were drawn in it."""
     before = run.world.random_state()
     features = run.features_of(torch.arange(run.num_items, device="cpu"))
-    if before.drawn().states:
+    if before.without_undrawn()[1]:
         return None
     _back_propagate(features, cotangents)
     return run.outcome(features)

@@ -2,32 +2,31 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from sgs.distributed import missing_calls
 from sgs.features import FeatureBuffer
-from sgs.graph import refuse_unseen_training
+from sgs.graph import refuse_other_leaves
 from sgs.items import ItemCall
-from sgs.parameters import CalledParameters
-from sgs.world import World
 
 
 def forward_only(encoder: nn.Module, call: ItemCall, groups: Sequence[Tensor]) -> FeatureBuffer:
-    """Encode all items, micro-batch by micro-batch, never to come back.
+    """Encode all items, micro-batch by micro-batch, for an encoder with nothing to train.
 
     Raises:
-        RuntimeError: If gradients are enabled and the features depend on something that requires
-            one, while nothing that the encoder is seen to have does.
+        RuntimeError: If gradients are enabled and the features depend on parameters that train and
+            are not the encoder's: adapters hooked into a frozen encoder, or what
+            FullyShardedDataParallel has flattened.
     """
     features = FeatureBuffer(call.lead_shape)
-    parameters = CalledParameters(encoder)
-    world = World(encoder, parameters, call)
     absent = missing_calls(list(encoder.parameters()), len(groups))
-    with world.first_pass():
-        for index in (*groups, *[groups[-1]] * absent):
-            args, kwargs, _ = call.take(index)
-            with world.first_call():
-                outputs = encoder(*args, **kwargs)
-            refuse_unseen_training(outputs)
+    for index in (*groups, *[groups[-1]] * absent):
+        args, kwargs, _ = call.take(index)
+        outputs = encoder(*args, **kwargs)
+        if torch.is_grad_enabled():
+            refuse_other_leaves(pytree.tree_leaves(outputs), known=[])
+        with torch.no_grad():
             features.write(index, outputs)
     return features

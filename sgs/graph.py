@@ -4,28 +4,6 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
-
-
-def refuse_unseen_training(outputs: Any) -> None:
-    """Refuse features that require a gradient although nothing the encoder is seen to have does.
-
-    It would get none, without an error: adapters that are hooked into a frozen encoder and owned by
-    another module, a prompt in a list or closure.
-
-    Args:
-        outputs: What the encoder returned for a micro-batch.
-
-    Raises:
-        RuntimeError: If one requires a gradient.
-    """
-    if any(isinstance(x, Tensor) and x.requires_grad for x in pytree.tree_leaves(outputs)):
-        raise RuntimeError(
-            "neither the parameters of the encoder nor the arguments require a gradient, but its "
-            "output does: it depends on tensors that are neither. Register the modules and "
-            "parameters that train as attributes of the encoder, or pass what trains as an "
-            "argument, wrapped in Shared(...); or call the sampler under torch.no_grad()."
-        )
 
 
 def refuse_other_leaves(outputs: Iterable[Any], *, known: Collection[Tensor | None]) -> None:

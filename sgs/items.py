@@ -154,7 +154,8 @@ def _refuse_lists_of_constants(arguments: Any, num_items: int) -> None:
 
     def is_suspect(node: Any) -> bool:
         constants = isinstance(node, list) and all(isinstance(x, CONSTANTS) for x in node)
-        return constants and len(node) == num_items > 1
+        # Short ones are sizes of something, more often than lengths of so few items.
+        return constants and len(node) == num_items > 4
 
     nodes = pytree.tree_leaves(arguments, is_leaf=is_suspect)
     if any(is_suspect(node) for node in nodes):

@@ -1,7 +1,7 @@
 """The encoder's parameters in one call, and stand-ins that gather their gradients."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,10 @@ class CalledParameters:
         # Requires its gradient as in the call, whatever the parameter says by now.
         alias = nn.Parameter(parameter.detach(), requires_grad=id(parameter) in self._wanted)
         vars(alias).update(vars(parameter))
+        if type(alias) is not type(parameter) and isinstance(parameter, nn.Parameter):
+            # Methods of a derived class; one with a layout of its own cannot be assigned.
+            with suppress(TypeError):
+                alias.__class__ = type(parameter)
         return alias
 
     @staticmethod

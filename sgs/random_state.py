@@ -14,13 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgs.attributes import LONGEST
+
 
 @dataclass(frozen=True)
 class Source:
-    """A generator of random numbers, by how its state is read and set."""
+    """A generator of random numbers.
+
+    Args:
+        get: Reads its state.
+        set: Sets it.
+        is_shared: Whether threads that have nothing to do with the encoder are likely to draw from
+            it, too: its state is put back only where the encoder has left another one.
+    """
 
     get: Callable[[], Any]
     set: Callable[[Any], object]
+    is_shared: bool = False
 
     @staticmethod
     def of_device(device: torch.device) -> Source:
@@ -35,25 +45,31 @@ class Source:
     @staticmethod
     def of(value: Any) -> Source | None:
         """Return a generator that some object is, or None: torch's, Python's or NumPy's."""
-        if isinstance(value, torch.Generator):
+        # Of the type: a proxy whose object is gone cannot be asked.
+        kind = type(value)
+        if issubclass(kind, torch.Generator):
             return Source(value.get_state, value.set_state)
-        if isinstance(value, random.Random):
+        if issubclass(kind, random.Random):
             return Source(value.getstate, value.setstate)
         # torch has imported NumPy where it is installed; the library itself does not need it.
         numpy = sys.modules.get("numpy")
         if numpy is None:
             return None
-        if isinstance(value, numpy.random.RandomState):
+        if issubclass(kind, numpy.random.RandomState):
             return _pickled(value.get_state, value.set_state)
-        if isinstance(value, numpy.random.Generator):
+        if issubclass(kind, numpy.random.Generator):
             bits = value.bit_generator
             return _pickled(lambda: bits.state, partial(setattr, bits, "state"))
         return None
 
 
-def _pickled(get: Callable[[], Any], set_: Callable[[Any], object]) -> Source:
+def _pickled(
+    get: Callable[[], Any], set_: Callable[[Any], object], *, is_shared: bool = False
+) -> Source:
     """Return a source whose states, which hold arrays, can be compared."""
-    return Source(lambda: pickle.dumps(get()), lambda state: set_(pickle.loads(state)))
+    return Source(
+        lambda: pickle.dumps(get()), lambda state: set_(pickle.loads(state)), is_shared=is_shared
+    )
 
 
 def random_sources(encoder: nn.Module, devices: Iterable[torch.device]) -> tuple[Source, ...]:
@@ -65,19 +81,19 @@ def random_sources(encoder: nn.Module, devices: Iterable[torch.device]) -> tuple
     """
     values = [x for module in encoder.modules() for x in _held(vars(module).values())]
     held = [Source.of(value) for value in {id(value): value for value in values}.values()]
-    sources = [*map(Source.of_device, devices), Source(random.getstate, random.setstate)]
+    sources = [*map(Source.of_device, devices)]
+    sources.append(Source(random.getstate, random.setstate, is_shared=True))
     if numpy := sys.modules.get("numpy"):
-        sources.append(_pickled(numpy.random.get_state, numpy.random.set_state))
+        state = numpy.random.get_state, numpy.random.set_state
+        sources.append(_pickled(*state, is_shared=True))
     return (*sources, *(source for source in held if source is not None))
 
 
 def _held(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
         yield value
-        if isinstance(value, list | tuple):
-            yield from value
-        elif isinstance(value, dict):
-            yield from value.values()
+        if type(value) in (list, tuple, dict) and len(value) <= LONGEST:
+            yield from value.values() if type(value) is dict else value
 
 
 @dataclass(frozen=True)
@@ -92,13 +108,17 @@ class RandomState:
         # Any: a run-time checker of element types would draw from Python's random itself.
         return RandomState(tuple((source, source.get()) for source in sources))
 
-    def drawn(self) -> RandomState:
-        """Return the part of this state whose sources have drawn numbers since.
+    def without_undrawn(self) -> tuple[RandomState, bool]:
+        """Return what is to be put back for a replay, and whether numbers were drawn since.
 
-        The rest need not be kept, 5 kB for each on a CPU; nor put back, which another thread that
-        draws from it would notice.
+        The rest need not be kept; nor put back, which a thread that draws from it would notice. But
+        a source may have been drawn from and set back, as `torch.random.fork_rng` does: what others
+        are not likely to draw from is always put back.
         """
-        return RandomState(tuple((s, x) for s, x in self.states if not _are_equal(x, s.get())))
+        drawn = [not _are_equal(state, source.get()) for source, state in self.states]
+        pairs = zip(self.states, drawn, strict=True)
+        kept = tuple(entry for entry, drew in pairs if drew or not entry[0].is_shared)
+        return RandomState(kept), any(drawn)
 
     @contextmanager
     def restored(self) -> Iterator[None]:

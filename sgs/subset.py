@@ -92,7 +92,7 @@ class SubsetDraw:
         """Draw for every video on its own.
 
         Raises:
-            ValueError: If the strategy repeats a position, or does not sort them.
+            ValueError: If the strategy repeats a position.
         """
         count = count_from_ratio(self.ratio, num_items) if num_items > 0 else 0
         if count == num_items or num_videos == 0:
@@ -102,14 +102,15 @@ class SubsetDraw:
             known = None if features is None else features[video].detach()
             device = torch.device("cpu") if known is None else known.device
             candidates = Candidates(num_items=num_items, features=known, device=device)
-            index = self.sampler.sample(candidates, count, generator=self.generator)
+            drawn = self.sampler.sample(candidates, count, generator=self.generator)
+            index = drawn.sort().values
             indices.append(index.cpu())
             values.append(self._weights_of(candidates, index).cpu())
         index = torch.stack(indices)
         if not bool((index.diff(dim=1) > 0).all()):
             raise ValueError(
-                f"{self.sampler!r} drew {index.tolist()}: expected distinct positions in ascending "
-                "order, since each counts once."
+                f"{self.sampler!r} drew {index.tolist()}: expected distinct positions, since each "
+                "counts once."
             )
         return Subset(index, _weight(index, torch.stack(values), num_items), num_items)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sgs.distributed import is_sharded
+HAVE_NORMS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def version_of(tensor: Tensor) -> int:
@@ -119,5 +119,6 @@ class Witness:
 
 
 def _has_norm(parameter: Tensor) -> bool:
-    dense = parameter.layout is torch.strided and parameter.device.type != "meta"
-    return dense and parameter.is_floating_point() and not is_sharded(parameter)
+    # Not those of derived classes, which hold something else, and not those without arithmetic.
+    plain = type(parameter) in (Tensor, nn.Parameter) and parameter.layout is torch.strided
+    return plain and parameter.dtype in HAVE_NORMS and parameter.device.type != "meta"

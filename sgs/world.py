@@ -50,12 +50,14 @@ class World:
         """Run all micro-batches of stage 1 inside.
 
         Raises:
-            RuntimeError: If the encoder changed its parameters or items.
+            RuntimeError: If the encoder changed its parameters or items, or some buffers without
+                a trace.
         """
         with warnings.catch_warnings():
             # What reentrant checkpoints say without gradients does not hold for the second pass.
             warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
             yield
+        self._buffers.check_first_pass()
         self._witness.check_first_pass()
 
     @contextmanager

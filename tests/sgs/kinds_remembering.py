@@ -1,6 +1,7 @@
 """Encoders that remember something in plain attributes, which no list of buffers shows."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -80,6 +81,23 @@ def in_dict(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
     return module.cache["product"]
 
 
+def in_nested_dict(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
+    return in_dict(SimpleNamespace(cache=module.cache["of weights"]), make)
+
+
+class AverageOutside(nn.Module):
+    """A moving average that is neither a buffer nor empty at first: it couples the items."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.average = torch.zeros(6, dtype=torch.float64)
+
+    def forward(self, items: Tensor) -> Tensor:
+        self.average = 0.5 * self.average + 0.5 * items.detach().mean(dim=0)
+        return self.linear(items - self.average.to(items)).tanh()
+
+
 def in_list(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
     if not module.cache:
         module.cache.append(make())
@@ -94,6 +112,8 @@ def in_tensor(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
 
 REMEMBERING = {
     "cached_in_dict": Kind(lambda: CachedIn({}, in_dict), VECTORS),
+    "cached_in_nested_dict": Kind(lambda: CachedIn({"of weights": {}}, in_nested_dict), VECTORS),
+    "average_outside": Kind(AverageOutside, VECTORS),
     "cached_in_list": Kind(lambda: CachedIn([], in_list), VECTORS),
     "cached_in_tensor": Kind(lambda: CachedIn(torch.empty(0), in_tensor), VECTORS),
     "counter_attribute": Kind(AttributeCounter, VECTORS),

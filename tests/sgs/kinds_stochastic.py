@@ -170,6 +170,19 @@ def held_python_random() -> nn.Module:
     return Held(random.Random(3), draw)
 
 
+class SetsItsGeneratorBack(nn.Module):
+    """The same noise in every call, from a generator that is set back after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, items: Tensor) -> Tensor:
+        with torch.random.fork_rng():
+            noise = torch.randn(items.shape, dtype=torch.float64).to(items)
+        return self.linear(items + noise).tanh()
+
+
 def held_generator_in_list() -> nn.Module:
     held = [torch.Generator().manual_seed(3)]
     return Held(held, lambda held, count: torch.rand(count, generator=held[0]))
@@ -199,5 +212,6 @@ STOCHASTIC = {
     "owned_python_random": Kind(owned_python_random, VECTORS, is_stochastic=True),
     "held_numpy_generator": Kind(held_numpy_generator, VECTORS, is_stochastic=True),
     "held_python_random": Kind(held_python_random, VECTORS, is_stochastic=True),
+    "generator_set_back": Kind(SetsItsGeneratorBack, VECTORS, is_stochastic=True),
     "held_generator_in_list": Kind(held_generator_in_list, VECTORS, is_stochastic=True),
 }

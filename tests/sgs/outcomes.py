@@ -65,7 +65,13 @@ SELF_CHANGING = (
     "counter_hidden",
     "carried_state",
 )
-CACHES = ("cached_weight", "cached_in_dict", "cached_in_list", "cached_in_tensor")
+CACHES = (
+    "cached_weight",
+    "cached_in_dict",
+    "cached_in_nested_dict",
+    "cached_in_list",
+    "cached_in_tensor",
+)
 HELD_GENERATORS = ("held_numpy_generator", "held_python_random", "held_generator_in_list")
 OTHER_FEATURES = "the second pass computed other features"
 CHANGED = "the encoder changed"
@@ -79,6 +85,7 @@ ANYWHERE: dict[str, Outcome] = {
     "owned_generator_in_object": Refused(OTHER_FEATURES, HIDDEN),
     "owned_numpy_generator": Refused(OTHER_FEATURES, HIDDEN),
     "owned_python_random": Refused(OTHER_FEATURES, HIDDEN),
+    "average_outside": Refused(OTHER_FEATURES, "carries values of the items from call to call"),
     "act_norm": Refused(CHANGED, "is initialised by the first items"),
     "own_batch_norm": Refused(OTHER_BUFFERS, FOLLOWS_ITEMS),
     "decayed_weight": Refused(CHANGED, CHANGES_WEIGHTS),

@@ -38,7 +38,7 @@ REFUSED = {
     if isinstance(outcome, Refused) and name != UNHOOKED
 }
 # Noise that belongs to the place in the micro-batch is not that of one call.
-BY_PLACE = {"seeded_noise"}
+BY_PLACE = {"seeded_noise", "generator_set_back"}
 ANSWERED = [name for name in KINDS if name not in REFUSED]
 
 

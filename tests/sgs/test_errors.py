@@ -279,27 +279,36 @@ def test_own_strategies_are_accepted() -> None:
     assert Shared(1).value == 1
 
 
-UNSEEN = "neither the parameters of the encoder nor the arguments require a gradient, but its"
-
-
 def test_training_that_is_not_seen_is_refused() -> None:
     """A frozen encoder with an adapter that another module owns."""
     adapter, encoder = nn.Linear(4, 4), nn.Linear(3, 4).requires_grad_(False)
     encoder.register_forward_hook(lambda module, args, output: adapter(output))
     sampler = SequentialGradientSampler(encoder, micro_batch_size=2)
-    with pytest.raises(RuntimeError, match=UNSEEN):
+    with pytest.raises(RuntimeError, match="is not one of the encoder's"):
         sampler(torch.randn(5, 3))
     with torch.no_grad():
         assert sampler(torch.randn(5, 3)).shape == (5, 4)
 
 
-@pytest.mark.parametrize("values", [[4, 2, 3], ["a", "b", "c"]], ids=["numbers", "strings"])
+def test_frozen_encoders_may_ask_for_gradients_of_their_own_tensors() -> None:
+    class Asks(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            return super().forward(items).requires_grad_()
+
+    sampler = SequentialGradientSampler(Asks(3, 4).requires_grad_(False), micro_batch_size=2)
+    assert not sampler(torch.randn(5, 3)).requires_grad
+
+
+@pytest.mark.parametrize(
+    "values", [[4, 2, 3, 1, 5], ["a", "b", "c", "d", "e"]], ids=["numbers", "strings"]
+)
 def test_a_list_with_one_constant_per_item_is_refused(values: list[Any]) -> None:
     sampler = SequentialGradientSampler(TakesAnything(), micro_batch_size=2)
-    with pytest.raises(TypeError, match="a list of 3 numbers or strings, as many as there are"):
-        sampler(torch.randn(3, 3), {"lengths": values})
-    assert sampler(torch.randn(3, 3), Shared(values)).shape == (3, 3)
+    with pytest.raises(TypeError, match="a list of 5 numbers or strings, as many as there are"):
+        sampler(torch.randn(5, 3), {"lengths": values})
+    assert sampler(torch.randn(5, 3), Shared(values)).shape == (5, 3)
     assert sampler(torch.randn(4, 3), values).shape == (4, 3)
+    assert sampler(torch.randn(2, 3), [8, 8]).shape == (2, 3)
 
 
 class TakesAnything(nn.Module):
@@ -317,6 +326,18 @@ def test_a_strategy_that_repeats_positions_is_refused() -> None:
     )
     with pytest.raises(ValueError, match=r"drew \[\[1, 1\]\]: expected distinct positions"):
         sampler(torch.randn(4, 3))
+
+
+def test_a_strategy_need_not_sort_its_positions() -> None:
+    class Backwards(Random):
+        def sample(self, *args: Any, **options: Any) -> Tensor:
+            return torch.tensor([3, 0])
+
+    sampler = SequentialGradientSampler(
+        nn.Linear(3, 4), micro_batch_size=2, ratio=0.5, sampler=Backwards()
+    )
+    sampler(torch.randn(4, 3)).sum().backward()
+    assert sampler.last_index.tolist() == [0, 3]
 
 
 def test_modules_built_in_the_first_forward_are_refused() -> None:

@@ -44,6 +44,15 @@ def test_module_hooks_are_called_per_micro_batch_of_either_pass() -> None:
     assert calls == ["forward"] * 3 + ["forward", "backward"] * 3
 
 
+def test_what_backward_hooks_write_to_modules_is_lost() -> None:
+    encoder, items = nn.Linear(3, 4), torch.randn(6, 3, requires_grad=True)
+    encoder.register_full_backward_hook(lambda module, *_: setattr(module, "was_called", True))
+    sampler_of(encoder)(items).sum().backward()
+    assert not hasattr(encoder, "was_called")
+    encoder(items).sum().backward()
+    assert encoder.was_called
+
+
 def test_hooks_of_unused_parameters_are_called_with_none() -> None:
     class Unused(nn.Linear):
         def __init__(self) -> None:
