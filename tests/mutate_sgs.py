@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("sgs", "samplers", "aps", "tests", "pyproject.toml")
+LATE = {"test_compile": 1, "test_kinds": 2, "test_trainers": 3, "test_distributed": 4}
 RUN = "import sys, pytest; sys.path.insert(0, '.'); sys.exit(pytest.main(sys.argv[1:]))"
 
 
@@ -214,8 +215,11 @@ def survives(mutant: Mutant) -> bool:
         if text.count(mutant.old) != 1:
             raise SystemExit(f"{mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times.")
         changed.write_text(text.replace(mutant.old, mutant.new))
-        # Several processes last: where one of them fails, the others wait for it.
-        files = sorted((copy / "tests/sgs").glob("test_*.py"), key=lambda f: "distrib" in f.name)
+        # What takes longest last, and several processes at the very end: where one of them fails,
+        # the others wait for it.
+        files = sorted(
+            (copy / "tests/sgs").glob("test_*.py"), key=lambda file: LATE.get(file.stem, 0)
+        )
         tests = [*map(str, files), "-x", "-q", "-p", "no:cacheprovider", "-k", "not compile-"]
         # Isolated from the working directory: an editable install must not win over the copy.
         command = [sys.executable, "-c", RUN, *tests]
