@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Complex, Float, Int64
 from torch import Tensor
 
 from sgs.features import is_differentiable
@@ -130,7 +130,7 @@ def _largest_difference(
 ) -> Float[Tensor, ""]:
     """Return the largest difference of any leaf, relative to its scale."""
     leaves = [x for x in zip(got, expected, scales, strict=True) if _is_comparable(x[1])]
-    found = [(_difference(a.detach(), b) / scale).double() for a, b, scale in leaves]
+    found = [(absolute_difference(a.detach(), b).max() / scale).double() for a, b, scale in leaves]
     if not found:
         return torch.zeros((), dtype=torch.float64, device="cpu")
     return torch.stack([x.to(found[0].device) for x in found]).max()
@@ -140,10 +140,16 @@ def _is_comparable(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and is_differentiable(leaf) and leaf.numel() > 0
 
 
-def _difference(got: Tensor, expected: Tensor) -> Float[Tensor, ""]:
-    # Equal infinities, or NaN in both, are no difference.
+def absolute_difference(
+    got: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+    expected: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+) -> Float[Tensor, "*shape"]:
+    """Return how far each number is from the expected one.
+
+    Equal infinities, or NaN in both, are no difference; NaN in one of them is an infinite one.
+    """
     equal = (got == expected) | (got.isnan() & expected.isnan())
-    return torch.where(equal, 0, (got - expected).abs().nan_to_num(nan=torch.inf)).max()
+    return torch.where(equal, 0, (got - expected).abs().nan_to_num(nan=torch.inf))
 
 
 def _scale(rows: Tensor) -> Float[Tensor, ""]:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgs.check import absolute_difference
+
 # By the bytes of a number: the largest relative error that counts as exact, and the part of the
 # largest gradient below which gradients vanish: those that are zero but for rounding, e.g. of a key
 # bias below softmax. Over 150 encoders on a CPU, rounding stayed below 6e-13, 4e-5 and 6e-2.
@@ -169,9 +171,7 @@ def _relative_error(got: Any, expected: Any, floor: float) -> float:
     if got.shape != expected.shape:
         return torch.inf
     a, b = _wide(got), _wide(expected)
-    # Equal infinities, or NaN in both, are no difference.
-    equal = (a == b) | (a.isnan() & b.isnan())
-    difference = torch.where(equal, 0, (a - b).abs().nan_to_num(nan=torch.inf))
+    difference = absolute_difference(a, b)
     scale = max(_largest(b), floor, torch.finfo(torch.float32).tiny)
     return float(difference.max()) / scale if difference.numel() else 0.0
 
