@@ -1,20 +1,16 @@
 """Several processes under torchrun: the mean of the naive gradients, or a refusal."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from tests.sgs.distributed_kinds import ALONE
 from tests.sgs.distributed_worker import CASES
 from tests.sgs.outcomes import ALL_KINDS, DISTRIBUTED, Exact, Refused, Undefined, outcome_in
+from tests.sgs.torchrun import output_of
 
-ROOT = Path(__file__).parents[2]
 FOREIGN_ROOT = "modules inside of the encoder are sharded, and so is a module around it"
 REFUSED = {"FSDP2 of blocks and the model", "FSDP2 of the encoder and the model"}
 
@@ -22,21 +18,9 @@ REFUSED = {"FSDP2 of blocks and the model", "FSDP2 of the encoder and the model"
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, list[str]]:
     """Run all cases in one group of two processes: most of the time is their start."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    worker = ["--nproc-per-node=2", "-m", "tests.sgs.distributed_worker"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(
-        [*torchrun, *worker],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
     # Two processes write at once: their lines may run together.
-    decoder, text, found = json.JSONDecoder(), finished.stdout, defaultdict(list)
+    text = output_of("tests.sgs.distributed_worker")
+    decoder, found = json.JSONDecoder(), defaultdict(list)
     while (start := text.find('{"case"')) >= 0:
         row, end = decoder.raw_decode(text[start:])
         found[row["case"]].append(row["outcome"])

@@ -1,11 +1,7 @@
 """Trainers end with the same weights, with the sampler and with a naive graph."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.reference import RTOL
+from tests.sgs.torchrun import output_of
 from tests.sgs.trainers import (
     InMicroBatches,
     Model,
@@ -116,24 +113,11 @@ def test_weights_with_a_gradient_scaler_on_cuda_are_those_of_naive_training() ->
     assert largest_error(got, expected) <= HALF_RTOL
 
 
-ROOT = Path(__file__).parents[2]
-
-
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """Run all cases in one group of two processes: most of the time is their start."""
     found = tmp_path_factory.mktemp("trainers") / "outcomes.json"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    finished = subprocess.run(
-        [*torchrun, "--nproc-per-node=2", "-m", "tests.sgs.trainers_worker", str(found)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
+    output_of("tests.sgs.trainers_worker", str(found))
     return json.loads(found.read_text())
 
 
