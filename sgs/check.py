@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Complex, Float, Int64
 from torch import Tensor
 
+from sgs.calls import MicroBatch
 from sgs.features import is_differentiable
 
 # Far above what another kernel for another number of items does to features; below what another
@@ -50,16 +51,16 @@ class ReplayCheck:
         chosen = (TOLERANCE if is_precise else COARSE_TOLERANCE)[min(widths, default=8)]
         self._tolerance = chosen if tolerance is None else tolerance
         self._scales = [None if x is None else _scale(x) for x in self._rows]
-        self._compared: list[tuple[Tensor, Tensor]] = []
+        self._compared: list[tuple[MicroBatch, Tensor]] = []
 
     def restart(self) -> None:
         """Forget what was compared: another backward through the same call begins."""
         self._compared.clear()
 
-    def add(self, index: Int64[Tensor, " micro_batch"], outputs: Sequence[Any]) -> None:
+    def add(self, micro_batch: MicroBatch, outputs: Sequence[Any]) -> None:
         """Compare a micro-batch. The verdict waits for `verify`: a GPU is not waited for here."""
         with torch.no_grad():
-            self._compared.append((index, self._from_first(index, outputs)))
+            self._compared.append((micro_batch, self._from_first(micro_batch.index, outputs)))
 
     def _from_first(self, index: Tensor, outputs: Sequence[Any]) -> Float[Tensor, ""]:
         row = self._row[index]
@@ -68,12 +69,12 @@ class ReplayCheck:
         second = [x[known.to(x.device)] if isinstance(x, Tensor) else x for x in outputs]
         return _largest_difference(second, first, scales=self._scales)
 
-    def verify(self, again: Callable[[int], Sequence[Any]] | None) -> None:
+    def verify(self, again: Callable[[MicroBatch], Sequence[Any]] | None) -> None:
         """Refuse gradients that belong to other features than the loss has seen.
 
         Args:
-            again: Encodes the micro-batch that was added at that position once more, as the first
-                pass did. None if that is not possible.
+            again: Encodes a micro-batch once more, as the first pass did. None if that is not
+                possible.
 
         Raises:
             RuntimeError: If a difference exceeds the tolerance.
@@ -82,7 +83,8 @@ class ReplayCheck:
         found = torch.stack(differences).tolist() if differences else []
         worst = max(found, default=0.0)
         if worst > self._tolerance:
-            cause = _CAUSES if again is None else self._cause(found.index(worst), again)
+            micro_batch = self._compared[found.index(worst)][0]
+            cause = _CAUSES if again is None else self._cause(micro_batch, again)
             raise RuntimeError(
                 f"the second pass computed other features than the first one: they differ by "
                 f"{worst:.1e} of the largest, more than {self._tolerance:.0e}, so the gradients "
@@ -90,12 +92,12 @@ class ReplayCheck:
                 "check_replay=False, or a larger tolerance as check_replay."
             )
 
-    def _cause(self, position: int, again: Callable[[int], Sequence[Any]]) -> str:
-        third, fourth = again(position), again(position)
+    def _cause(self, micro_batch: MicroBatch, again: Callable[[MicroBatch], Sequence[Any]]) -> str:
+        third, fourth = again(micro_batch), again(micro_batch)
         scales = [_scale(x) if _is_comparable(x) else None for x in third]
         if float(_largest_difference(fourth, third, scales=scales)) > self._tolerance:
             return _UNSEEN_RANDOMNESS
-        from_first = self._from_first(self._compared[position][0], third)
+        from_first = self._from_first(micro_batch.index, third)
         return _CHANGED if float(from_first) > self._tolerance else _ASKS_FOR_GRADIENTS
 
 

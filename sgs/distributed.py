@@ -160,3 +160,8 @@ def missing_calls(parameters: Sequence[Tensor], count: int) -> int:
             largest, torch.distributed.ReduceOp.MAX, group=mesh.get_group(dim)
         )
     return int(largest) - count
+
+
+def fewest_calls(parameters: Sequence[Tensor], count: int) -> int:
+    """Return the smallest `count` of all processes; `count` itself if nothing is sharded."""
+    return count - missing_calls(parameters, -count)

@@ -3,94 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from sgs.back_propagation import back_propagate_rows
+from sgs.calls import EncoderCalls, Graph, Group, MicroBatch
 from sgs.check import ReplayCheck
-from sgs.distributed import missing_calls
+from sgs.distributed import fewest_calls, missing_calls
 from sgs.features import FeatureBuffer
-from sgs.graph import refuse_other_leaves
+from sgs.front import Front
 from sgs.item_gradients import ItemGradients
 from sgs.items import ItemCall
 from sgs.parameters import CalledParameters
-from sgs.random_state import RandomState
+from sgs.repeats import repeats_of
 from sgs.subset import Subset
 from sgs.world import World
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """One encoder call of the first pass: its items, and the random state that it started from."""
-
-    index: Int64[Tensor, " micro_batch"]
-    random_state: RandomState
 
 
 class TwoPasses:
     """The two passes of an encoder over the same items.
 
-    NOTE [ Replay by groups ]
-    Random numbers are drawn per encoder call, so an item meets the same dropout mask again only in
-    the same micro-batch. Strategies that do not look at features therefore draw their subset first,
-    and `encode` runs the sampled items in micro-batches of their own: `gradients` repeats exactly
-    those. A subset that is known only afterwards is regrouped if the first pass drew no random
-    number (then grouping changes nothing but rounding); otherwise every micro-batch that holds a
-    sampled item is repeated whole, with zero gradients for the others in it.
-
     Args:
         encoder: Maps a micro-batch of items to their features.
         call: The items.
+        front: What runs before the encoder.
         micro_batch_size: Items per call that keeps a graph.
         couples_items: Whether items are known to depend on their micro-batch, as with BatchNorm in
             training mode: then micro-batches are repeated whole, as for random numbers.
     """
 
     def __init__(
-        self, encoder: nn.Module, call: ItemCall, *, micro_batch_size: int, couples_items: bool
+        self,
+        encoder: nn.Module,
+        call: ItemCall,
+        front: Front,
+        *,
+        micro_batch_size: int,
+        couples_items: bool,
     ) -> None:
-        self._encoder = encoder
         self.call = call
         self._micro_batch_size = micro_batch_size
-        self._repeat_whole = couples_items
+        self._couples_items = couples_items
         self._micro_batches: list[MicroBatch] = []
         self._parameters = CalledParameters(encoder)
-        self._world = World(encoder, self._parameters, call)
+        self._world = World(front.before(encoder), self._parameters, call)
+        self._found = ItemGradients(call)
+        self._calls = EncoderCalls(
+            encoder,
+            call,
+            front,
+            parameters=self._parameters,
+            world=self._world,
+            shared=self._found.shared,
+        )
         self._check: ReplayCheck | None = None
         self.inputs = [*self._parameters.trainable, *call.tensors]
 
-    def encode(self, groups: Sequence[Tensor]) -> FeatureBuffer:
-        """Encode all items without a graph, micro-batch by micro-batch (stage 1, Eq. 1).
+    def encode(self, groups: Sequence[Group], *, num_kept: int = 0) -> FeatureBuffer:
+        """Encode all items, micro-batch by micro-batch (stage 1, Eq. 1).
 
         Args:
             groups: The items of each micro-batch.
+            num_kept: How many micro-batches of those that would be repeated keep their graph
+                instead. The others run without one.
 
         Raises:
             RuntimeError: If the pass cannot be replayed, since the encoder changed its parameters,
-                or its buffers in another way for each micro-batch.
+                or its buffers in another way for each micro-batch; or a source failed.
         """
         features = FeatureBuffer(self.call.lead_shape)
         absent = missing_calls(self._parameters.trainable, len(groups))
-        idle: RandomState | None = None
-        with torch.no_grad(), self._world.first_pass():
-            for index in groups:
-                args, kwargs, _ = self.call.take(index)
-                with self._world.first_call():
-                    before = self._world.random_state()
-                    outputs = self._encoder(*args, **kwargs)
-                    state, drew = before.without_undrawn()
-                # One copy serves micro-batches in a row that draw nothing.
-                idle = None if drew else idle or state
-                self._micro_batches.append(MicroBatch(index, idle or state))
-                self._repeat_whole |= drew
-                features.write(index, outputs)
+        repeating = [number for number, group in enumerate(groups) if group.repeats]
+        num_kept = fewest_calls(self._parameters.trainable, min(num_kept, len(repeating)))
+        kept = set(repeating[:num_kept])
+        fetches = self.call.prefetched([group.index for group in groups])
+        with torch.no_grad(), self._world.first_pass(), closing(fetches):
+            for number, (group, fetched) in enumerate(zip(groups, fetches, strict=True)):
+                micro_batch, outputs = self._calls.first(group, fetched, keeps_graph=number in kept)
+                self._micro_batches.append(micro_batch)
+                features.write(group.index, outputs)
             for _ in range(absent):
-                self._forward(self._micro_batches[-1])
+                self._calls.again(self._micro_batches[repeating[0]])
         return features
 
     def compare(self, features: FeatureBuffer, index: Tensor, *, tolerance: float | bool) -> None:
@@ -124,46 +121,46 @@ class TwoPasses:
                 differently, they depend on tensors that are no parameters or arguments, or a
                 micro-batch larger than `micro_batch_size` would have to be repeated.
         """
-        found = ItemGradients(self.call)
         rows = [None if g is None else self.call.rows(g) for g in feature_gradients]
-        with (
-            torch.enable_grad(),
-            self._parameters.aliased() as aliases,
-            self._world.second_pass(),
-        ):
-            sums = self._parameters.sums(aliases)
-            groups, weights = self._pace(self._groups(subset), subset.weight)
-            if self._check is not None:
-                self._check.restart()
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            aliases = stack.enter_context(self._parameters.aliased())
+            stack.enter_context(self._world.second_pass())
+            self._restart()
+            groups, weights = self._pace(self._repeats(subset), subset.weight)
+            fetches = self._calls.prefetched([group for group in groups if group.graph is None])
+            stack.enter_context(closing(fetches))
             for number, (group, weight) in enumerate(zip(groups, weights, strict=True)):
-                outputs, cuts = self._forward(group, shared=found.shared)
-                if number == 0 and not self._parameters.are_sharded:
-                    refuse_other_leaves(outputs, known=[*aliases, *found.shared, *cuts])
-                if self._check is not None:
-                    self._check.add(group.index, outputs)
-                back_propagate_rows(outputs, rows, group.index, weight)
-                found.add(group.index, cuts)
-            self._verify(groups)
-        return [*self._parameters.gradients(sums), *found.result()]
+                graph = group.take_graph() or self._repeated(group, next(fetches))
+                if number == 0:
+                    self._calls.refuse_other_leaves(graph, aliases)
+                back_propagate_rows(graph.outputs, rows, group.index, weight)
+                self._found.add(group.index, graph.cuts)
+            self._verify()
+        return [*self._parameters.gradients(), *self._found.take()]
 
-    def _groups(self, subset: Subset) -> list[MicroBatch]:
-        if not self._repeat_whole:
-            state = self._micro_batches[0].random_state
-            parts = subset.positions.split(self._micro_batch_size)
-            return [MicroBatch(index, state) for index in parts]
-        sampled = torch.zeros(self.call.num_items, dtype=torch.bool, device="cpu")
-        sampled[subset.positions] = True
-        # Without items there is one call, on none.
-        groups = [m for m in self._micro_batches if len(m.index) == 0 or sampled[m.index].any()]
-        largest = max(len(group.index) for group in groups)
-        if largest > self._micro_batch_size:
-            raise RuntimeError(
-                f"the encoder drew random numbers in micro-batches of {largest} item(s), more than "
-                f"micro_batch_size={self._micro_batch_size}; they would have to be repeated whole, "
-                "since the subset was not known before. Leave forward_micro_batch_size at None, "
-                "switch dropout off, or use a strategy that does not look at features."
-            )
-        return groups
+    def _restart(self) -> None:
+        """Forget what a backward that failed has left behind."""
+        self._parameters.restart()
+        self._found.restart()
+        if self._check is not None:
+            self._check.restart()
+
+    def _repeated(self, group: MicroBatch, fetched: Sequence[Any]) -> Graph:
+        graph = self._calls.again(group, fetched)
+        if self._check is not None:
+            self._check.add(group, graph.outputs)
+        return graph
+
+    def _repeats(self, subset: Subset) -> list[MicroBatch]:
+        return repeats_of(
+            self._micro_batches,
+            subset.positions,
+            num_items=self.call.num_items,
+            size=self._micro_batch_size,
+            couples_items=self._couples_items,
+            uses_all_kept=self._parameters.are_sharded,
+        )
 
     def _pace(
         self, groups: list[MicroBatch], weight: Tensor | None
@@ -171,19 +168,13 @@ class TwoPasses:
         """Append calls without effect, where other processes make more of them."""
         absent = missing_calls(self._parameters.trainable, len(groups))
         nothing = torch.zeros(self.call.num_items, dtype=torch.float64, device="cpu")
-        return groups + groups[-1:] * absent, [weight] * len(groups) + [nothing] * absent
+        last = replace(groups[-1], graph=None)
+        return groups + [last] * absent, [weight] * len(groups) + [nothing] * absent
 
-    def _forward(
-        self, group: MicroBatch, *, shared: Sequence[Tensor] | None = None
-    ) -> tuple[list[Any], list[Tensor]]:
-        args, kwargs, cuts = self.call.take(group.index, shared=shared)
-        with self._world.same_call(group.random_state):
-            return pytree.tree_leaves(self._encoder(*args, **kwargs)), cuts
-
-    def _verify(self, groups: Sequence[MicroBatch]) -> None:
-        def again(position: int) -> list[Any]:
+    def _verify(self) -> None:
+        def again(group: MicroBatch) -> list[Any]:
             with torch.no_grad():
-                return self._forward(groups[position])[0]
+                return self._calls.again(group).outputs
 
         if self._check is not None:
             # The calls of a sharded encoder involve other processes, which need not see an error.

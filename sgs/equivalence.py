@@ -14,10 +14,8 @@ from sgs.back_propagation import back_propagate
 from sgs.comparison import EquivalenceReport, Outcome, compare
 from sgs.distributed import bare, is_distributed, is_sharded
 from sgs.features import is_differentiable
-from sgs.items import ItemCall
 from sgs.module import SequentialGradientSampler
 from sgs.trial import FEATURES, Trial, named_leaves, trial
-from sgs.validate import validate_call
 
 Cotangents = Mapping[str, Tensor]
 
@@ -69,7 +67,7 @@ def equivalence_report(
     """
     _validate(encoder, args, kwargs)
     sampler = _of_all_items(encoder)
-    start = partial(trial, sampler.encoder, args, kwargs, item_dim=sampler.item_dim)
+    start = partial(trial, sampler, args, kwargs)
     # A report may be wanted where the caller evaluates, too.
     with torch.inference_mode(False), torch.enable_grad():
         with start() as run:
@@ -99,8 +97,7 @@ def _validate(encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
             "naive graph to compare with would reduce their gradients. Run the report on the "
             "encoder before fully_shard(...)."
         )
-    validate_call(bare(encoder.encoder), allow_batch_norm=encoder.allow_batch_norm)
-    num_items = ItemCall(args, kwargs, item_dim=encoder.item_dim).num_items
+    num_items = encoder.call_of(bare(encoder.encoder), args, kwargs).num_items
     if num_items <= encoder.micro_batch_size:
         raise ValueError(
             f"equivalence_report: got {num_items} item(s) and micro_batch_size="
@@ -116,13 +113,17 @@ def _of_all_items(encoder: SequentialGradientSampler) -> SequentialGradientSampl
         forward_micro_batch_size=encoder.forward_micro_batch_size,
         item_dim=encoder.item_dim,
         allow_batch_norm=encoder.allow_batch_norm,
+        kept_graphs=encoder.kept_graphs,
+        preprocess=encoder.preprocess,
+        frozen_stem=encoder.frozen_stem,
+        stem_cache_device=encoder.stem_cache_device,
         check_replay=encoder.check_replay,
     )
 
 
 def _sampled(sampler: SequentialGradientSampler, run: Trial) -> tuple[Outcome, Cotangents]:
     features = {
-        name: x.flatten(0, run.item_dim) if isinstance(x, Tensor) else x
+        name: x.flatten(0, len(run.call.lead_shape) - 1) if isinstance(x, Tensor) else x
         for name, x in named_leaves(sampler(*run.args, **run.kwargs), FEATURES).items()
     }
     cotangents = _cotangents(features)
@@ -155,7 +156,7 @@ def _back_propagate(features: Mapping[str, Any], cotangents: Cotangents) -> None
 def _one_call(run: Trial, cotangents: Cotangents) -> Outcome | None:
     """Return the outcome of the naive graph; None if random numbers were drawn in it."""
     before = run.world.random_state()
-    features = run.features_of(torch.arange(run.num_items, device="cpu"))
+    features = run.features_of(torch.arange(run.call.num_items, device="cpu"))
     if before.without_undrawn()[1]:
         return None
     _back_propagate(features, cotangents)
@@ -164,7 +165,7 @@ def _one_call(run: Trial, cotangents: Cotangents) -> Outcome | None:
 
 def _micro_batches(run: Trial, cotangents: Cotangents, *, size: int) -> Outcome:
     parts = []
-    for index in torch.arange(run.num_items, device="cpu").split(size):
+    for index in torch.arange(run.call.num_items, device="cpu").split(size):
         # From the buffers that the call found, as one call does.
         with run.world.first_call():
             features = run.features_of(index)

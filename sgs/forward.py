@@ -1,6 +1,7 @@
 """A forward pass in micro-batches that nothing will come back to."""
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +9,14 @@ from torch.utils import _pytree as pytree
 
 from sgs.distributed import missing_calls
 from sgs.features import FeatureBuffer
+from sgs.front import Front
 from sgs.graph import refuse_other_leaves
 from sgs.items import ItemCall
 
 
-def forward_only(encoder: nn.Module, call: ItemCall, groups: Sequence[Tensor]) -> FeatureBuffer:
+def forward_only(
+    encoder: nn.Module, call: ItemCall, front: Front, groups: Sequence[Tensor]
+) -> FeatureBuffer:
     """Encode all items, micro-batch by micro-batch, for an encoder with nothing to train.
 
     Raises:
@@ -22,11 +26,14 @@ def forward_only(encoder: nn.Module, call: ItemCall, groups: Sequence[Tensor]) -
     """
     features = FeatureBuffer(call.lead_shape)
     absent = missing_calls(list(encoder.parameters()), len(groups))
-    for index in (*groups, *[groups[-1]] * absent):
-        args, kwargs, _ = call.take(index)
-        outputs = encoder(*args, **kwargs)
-        if torch.is_grad_enabled():
-            refuse_other_leaves(pytree.tree_leaves(outputs), known=[])
-        with torch.no_grad():
-            features.write(index, outputs)
+    paced = [*groups, *[groups[-1]] * absent]
+    with closing(call.prefetched(paced)) as fetches:
+        for index, fetched in zip(paced, fetches, strict=True):
+            args, kwargs, _ = call.take(index, fetched=fetched)
+            args, kwargs = front(args, kwargs)
+            outputs = encoder(*args, **kwargs)
+            if torch.is_grad_enabled():
+                refuse_other_leaves(pytree.tree_leaves(outputs), known=[])
+            with torch.no_grad():
+                features.write(index, outputs)
     return features

@@ -15,7 +15,7 @@ class GradientSum:
     growing where a summand is below half of its last digit: in bfloat16, after 256 equal ones.
 
     Args:
-        leaf: A tensor that requires its gradient, or does not; its `.grad` is used up.
+        leaf: A tensor that requires its gradient, or does not. Its `.grad` is used.
     """
 
     def __init__(self, leaf: Tensor) -> None:
@@ -25,9 +25,16 @@ class GradientSum:
             # Not a method: the leaf would hold what holds the leaf.
             leaf.register_post_accumulate_grad_hook(partial(_move, into=self._wide))
 
-    def result(self) -> Tensor | None:
-        """Return the sum in the precision of the leaf; None if nothing was added."""
-        return self._wide[0].to(self._leaf.dtype) if self._wide else self._leaf.grad
+    def restart(self) -> None:
+        """Forget what was added."""
+        self._wide.clear()
+        self._leaf.grad = None
+
+    def take(self) -> Tensor | None:
+        """Return the sum in the precision of the leaf, and forget it; None if nothing was added."""
+        found = self._wide[0].to(self._leaf.dtype) if self._wide else self._leaf.grad
+        self.restart()
+        return found
 
 
 def _move(leaf: Tensor, *, into: list[Tensor]) -> None:

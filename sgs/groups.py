@@ -1,15 +1,18 @@
 """Which items share an encoder call, and whether the subset is drawn before the first pass."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from sgs.calls import Group
 from sgs.engine import TwoPasses
 from sgs.features import FeatureBuffer
 from sgs.subset import Subset, SubsetDraw
 
 
 def encode_and_draw(
-    passes: TwoPasses, draw: SubsetDraw, *, size: int, forward_size: int
+    passes: TwoPasses, draw: SubsetDraw, *, size: int, forward_size: int, num_kept: int
 ) -> tuple[FeatureBuffer, Subset]:
     """Run the first pass and draw the subset, in the order that the strategy asks for.
 
@@ -18,15 +21,17 @@ def encode_and_draw(
         draw: The rule that draws.
         size: Items per call of those that will be encoded again, if they are known.
         forward_size: Items per call of the others.
+        num_kept: How many micro-batches of sampled items keep their graph, if they are known.
     """
     lead, count = passes.call.lead_shape, passes.call.num_items
     if draw.needs_features and count > 0:
-        features = passes.encode(in_order(count, size=forward_size))
+        any_of_them = [Group(index, repeats=True) for index in in_order(count, size=forward_size)]
+        features = passes.encode(any_of_them)
         subset = draw(lead[:-1].numel(), lead[-1], features=features.of_sampling())
         return features, subset
     subset = draw(lead[:-1].numel(), lead[-1])
-    groups = sampled_first(subset, count, size=size, rest_size=forward_size)
-    return passes.encode(groups), subset
+    groups = sampled_apart(subset, count, size=size, rest_size=forward_size)
+    return passes.encode(groups, num_kept=num_kept), subset
 
 
 def in_order(num_items: int, *, size: int) -> list[Tensor]:
@@ -34,12 +39,15 @@ def in_order(num_items: int, *, size: int) -> list[Tensor]:
     return list(torch.arange(num_items, device="cpu").split(size))
 
 
-def sampled_first(subset: Subset, num_items: int, *, size: int, rest_size: int) -> list[Tensor]:
+def sampled_apart(subset: Subset, num_items: int, *, size: int, rest_size: int) -> Sequence[Group]:
     """Return micro-batches in which sampled items are among themselves.
 
-    See NOTE [ Replay by groups ]: the second pass repeats the first of them.
+    See NOTE [ Replay by groups ]: the second pass repeats those. They are in the order of their
+    first items, so that a source which decodes a video meets them in about its order.
     """
     rest = torch.ones(num_items, dtype=torch.bool, device="cpu")
     rest[subset.positions] = False
     others = rest.nonzero()[:, 0].split(rest_size) if rest.any() else ()
-    return [*subset.positions.split(size), *others]
+    groups = [Group(index, repeats=True) for index in subset.positions.split(size)]
+    groups += [Group(index, repeats=False) for index in others]
+    return sorted(groups, key=lambda group: group.index[:1].tolist())

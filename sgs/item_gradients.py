@@ -28,16 +28,27 @@ class ItemGradients:
         self._items: list[Tensor | None] = [None] * len(call.item_tensors)
 
     def add(self, index: Tensor, cuts: Sequence[Tensor]) -> None:
-        """Add the gradients of a micro-batch's own part of the items."""
-        for i, (tensor, cut) in enumerate(zip(self._call.item_tensors, cuts, strict=True)):
+        """Add the gradients of a micro-batch's own part of the items, if it has one."""
+        for i, cut in enumerate(cuts):
             if cut.grad is None:
                 continue
             found = self._items[i]
             if found is None:
                 # Only now: what the encoder does not use keeps None, as in a naive graph.
-                self._items[i] = found = torch.zeros_like(tensor)
+                self._items[i] = found = torch.zeros_like(self._call.item_tensors[i])
             found[self._call.position(index, found.device)] += cut.grad
 
-    def result(self) -> list[Tensor | None]:
-        """Return one gradient for each of the call's `tensors`; None where none is needed."""
-        return [*self._items, *(found.result() for found in self._shared)]
+    def restart(self) -> None:
+        """Forget what was added."""
+        self._items = [None] * len(self._items)
+        for found in self._shared:
+            found.restart()
+
+    def take(self) -> list[Tensor | None]:
+        """Return one gradient for each of the call's `tensors`, and forget them.
+
+        None where none is needed, or the encoder does not use the tensor.
+        """
+        gradients = [*self._items, *(found.take() for found in self._shared)]
+        self.restart()
+        return gradients

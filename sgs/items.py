@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+from sgs.source import Source, fetch_rows, lead_shape_of, prefetched
 
 CONSTANTS = (bool, int, float, str)
 
@@ -29,14 +31,15 @@ class Shared:
 
 
 class ItemCall:
-    """A call `encoder(*args, **kwargs)` whose tensors hold one entry per item.
+    """A call `encoder(*args, **kwargs)` whose tensors and sources hold one entry per item.
 
     Items are counted over all dimensions up to `item_dim`: position b * N + i is item i of video b.
 
     Args:
-        args: Positional arguments, pytrees of tensors, `Shared` and constants.
+        args: Positional arguments, pytrees of tensors, sources, `Shared` and constants.
         kwargs: Keyword arguments, likewise.
         item_dim: The dimension that indexes items.
+        device: Where the encoder wants what sources fetch; where they put it if None.
 
     Raises:
         TypeError: If an argument hides tensors from view, or is a NumPy array, a nested tensor or
@@ -45,29 +48,40 @@ class ItemCall:
             dimensions.
     """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, item_dim: int) -> None:
+    def __init__(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        item_dim: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self._device = device
         self._leaves, self._structure = pytree.tree_flatten((args, kwargs))
         for leaf in self._leaves:
             _refuse_hidden_items(leaf)
         self._item_positions = [i for i, x in enumerate(self._leaves) if isinstance(x, Tensor)]
+        self._source_positions = [i for i, x in enumerate(self._leaves) if isinstance(x, Source)]
         self.lead_shape = self._common_lead_shape(item_dim)
         self.num_items = math.prod(self.lead_shape)
         _refuse_lists_of_constants((args, kwargs), self.num_items)
         self._requiring_gradient = {id(t) for t in self.tensors if t.requires_grad}
 
     def _common_lead_shape(self, item_dim: int) -> torch.Size:
-        shapes = [self._leaves[i].shape for i in self._item_positions]
+        shapes = [tensor.shape for tensor in self.item_tensors]
+        shapes += [lead_shape_of(source) for source in self.sources]
         if not shapes:
             raise ValueError(
                 "the arguments hold no tensor of items: expected at least one tensor, or a pytree "
-                "of them, with one entry per item."
+                "of them, with one entry per item; or a source."
             )
         leads = {tuple(shape[: item_dim + 1]) for shape in shapes}
         if len(leads) > 1 or len(shapes[0]) <= item_dim:
             raise ValueError(
                 f"arguments of shapes {[list(shape) for shape in shapes]} (item_dim={item_dim}): "
                 f"expected the same first {item_dim + 1} dimension(s) in every tensor, since each "
-                "is cut into micro-batches. Wrap in Shared(...) what all items have in common."
+                "is cut into micro-batches. Wrap in Shared(...) what all items have in common, and "
+                "in SourceBatch([...]) the sources of several videos."
             )
         return torch.Size(leads.pop())
 
@@ -86,18 +100,37 @@ class ItemCall:
         return [self._leaves[i] for i in self._item_positions]
 
     @property
+    def sources(self) -> list[Source]:
+        """The sources that are fetched by micro-batch."""
+        return [self._leaves[i] for i in self._source_positions]
+
+    @property
     def shared_tensors(self) -> list[Tensor]:
         """The tensors that every micro-batch receives whole."""
         leaves = [leaf.value for leaf in self._leaves if isinstance(leaf, Shared)]
         return [x for x in pytree.tree_leaves(leaves) if isinstance(x, Tensor)]
 
+    def prefetched(self, groups: Sequence[Tensor]) -> Generator[list[Any]]:
+        """Yield what the sources fetch for each group, while the next one is fetched.
+
+        Raises:
+            RuntimeError: If a source fails.
+            ValueError: If it returns anything but one row per item.
+        """
+        return prefetched(self.sources, groups)
+
     def take(
-        self, index: Int64[Tensor, " micro_batch"], *, shared: Sequence[Tensor] | None = None
+        self,
+        index: Int64[Tensor, " micro_batch"],
+        *,
+        fetched: Sequence[Any] | None = None,
+        shared: Sequence[Tensor] | None = None,
     ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
         """Return the arguments for some items, outside of any graph.
 
         Args:
             index: Positions of the items.
+            fetched: What the sources have fetched for them; they are asked now if None.
             shared: What to pass instead of `shared_tensors`; the tensors themselves if None.
 
         Returns:
@@ -109,10 +142,20 @@ class ItemCall:
         for position, cut in zip(self._item_positions, cuts, strict=True):
             # A leaf that requires its gradient cannot be changed in place; its clone can.
             leaves[position] = cut.clone() if cut.requires_grad else cut
+        if fetched is None:
+            fetched = [fetch_rows(source, index) for source in self.sources]
+        for position, rows in zip(self._source_positions, fetched, strict=True):
+            leaves[position] = self.on_device(rows)
         substitutes = iter(self.shared_tensors if shared is None else shared)
         leaves = [_unwrap(leaf, substitutes) for leaf in leaves]
         args, kwargs = pytree.tree_unflatten(leaves, self._structure)
         return args, kwargs, cuts
+
+    def on_device(self, fetched: Any) -> Any:
+        """Copy what a source has fetched to the device of the encoder."""
+        if self._device is None:
+            return fetched
+        return pytree.tree_map(lambda x: x.to(self._device, non_blocking=True), fetched)
 
     def _cut(self, tensor: Tensor, index: Tensor) -> Tensor:
         rows = tensor.detach()[self.position(index, tensor.device)]
@@ -129,6 +172,8 @@ class ItemCall:
 
 def _refuse_hidden_items(leaf: Any) -> None:
     """Refuse what every micro-batch would receive whole, while it holds one entry per item."""
+    if isinstance(leaf, Source):
+        return
     if isinstance(leaf, Tensor):
         if leaf.is_nested:
             raise TypeError(

@@ -16,6 +16,7 @@ from sgs.encoded import EncodedItems
 from sgs.engine import TwoPasses
 from sgs.features import FeatureBuffer
 from sgs.forward import forward_only
+from sgs.front import Front
 from sgs.function import put_in_graph
 from sgs.groups import encode_and_draw, in_order
 from sgs.items import ItemCall
@@ -39,7 +40,8 @@ class SequentialGradientSampler(nn.Module):
     and transformer layers without `batch_first=True`.
 
     The arguments of a call are those of the encoder. Every tensor in them, also inside lists and
-    dicts, holds one entry per item; wrap in `Shared` what all items have in common. The module mode
+    dicts, holds one entry per item, and so does every `Source`, which is fetched by micro-batch;
+    wrap in `Shared` what all items have in common. The module mode
     and the requires_grad flags of the encoder are the user's own; without anything to train, or
     under `torch.no_grad()`, a call is a micro-batched forward pass.
 
@@ -61,6 +63,16 @@ class SequentialGradientSampler(nn.Module):
         generator: Source of randomness of the sampling; torch's default CPU generator if None.
         allow_batch_norm: Whether BatchNorm layers in training mode are accepted. They normalise
             by the statistics of each micro-batch, so gradients differ from the direct ones.
+        kept_graphs: Micro-batches of sampled items that keep their graph in the first pass, instead
+            of being encoded again: less time for more memory. Strategies that look at features
+            know them too late, and keep none.
+        preprocess: Module in front of the encoder that runs on each micro-batch in both passes,
+            without a graph, on the encoder's device: normalisation, crops.
+        frozen_stem: Module in front of the encoder (behind `preprocess`) that does not train. Its
+            outputs of the sampled items are kept for the second pass, which repeats the encoder
+            only. The encoder receives them as its only argument, so the gradients are those of
+            `nn.Sequential(preprocess, frozen_stem, encoder)`.
+        stem_cache_device: Where these outputs are kept, e.g. "cpu"; where they are if None.
         check_replay: Whether the backward compares the features of both passes, and raises rather
             than return gradients that belong to other features than the loss has seen. It keeps a
             copy of the sampled items' features. A number is the largest difference that passes,
@@ -99,6 +111,10 @@ class SequentialGradientSampler(nn.Module):
         item_dim: int = 0,
         generator: torch.Generator | None = None,
         allow_batch_norm: bool = False,
+        kept_graphs: int = 0,
+        preprocess: nn.Module | None = None,
+        frozen_stem: nn.Module | None = None,
+        stem_cache_device: torch.device | str | None = None,
         check_replay: bool | float = True,
     ) -> None:
         sampler = Random() if sampler is None else sampler
@@ -108,6 +124,8 @@ class SequentialGradientSampler(nn.Module):
             sampling=(sampler, ratio, weights),
             item_dim=item_dim,
             generator=generator,
+            kept_graphs=kept_graphs,
+            front={"preprocess": preprocess, "frozen_stem": frozen_stem},
             check_replay=check_replay,
         )
         super().__init__()
@@ -120,6 +138,12 @@ class SequentialGradientSampler(nn.Module):
         self.item_dim = item_dim
         self.generator = generator
         self.allow_batch_norm = allow_batch_norm
+        self.kept_graphs = kept_graphs
+        self.preprocess = preprocess
+        self.frozen_stem = frozen_stem
+        self.stem_cache_device = (
+            None if stem_cache_device is None else torch.device(stem_cache_device)
+        )
         self.check_replay = check_replay
         self.last_index: Int64[Tensor, "*videos count"] | None = None
 
@@ -141,10 +165,10 @@ class SequentialGradientSampler(nn.Module):
         return call_through(self.encoder, run, args, kwargs)
 
     def _features(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = self._call(encoder, args, kwargs)
+        call = self.call_of(encoder, args, kwargs)
         if not (torch.is_grad_enabled() and _trains(encoder, call)):
             groups = in_order(call.num_items, size=self.forward_micro_batch_size)
-            features = forward_only(encoder, call, groups)
+            features = forward_only(encoder, call, self.front, groups)
             return features.restore(features.leaves)
         passes = self._passes(encoder, call)
         features, subset = self._encode_and_draw(passes)
@@ -170,7 +194,7 @@ class SequentialGradientSampler(nn.Module):
     def _encoded(
         self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> EncodedItems:
-        call = self._call(encoder, args, kwargs)
+        call = self.call_of(encoder, args, kwargs)
         if not _trains(encoder, call):
             raise ValueError(
                 "SequentialGradientSampler.encode: neither the encoder nor the items require a "
@@ -187,23 +211,54 @@ class SequentialGradientSampler(nn.Module):
         return (
             f"micro_batch_size={self.micro_batch_size}, "
             f"forward_micro_batch_size={self.forward_micro_batch_size}, ratio={self.ratio}, "
-            f"sampler={self.sampler}, weights={self.weights!r}, item_dim={self.item_dim}"
+            f"sampler={self.sampler}, weights={self.weights!r}, item_dim={self.item_dim}, "
+            f"kept_graphs={self.kept_graphs}"
         )
 
-    def _call(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ItemCall:
-        validate_call(encoder, allow_batch_norm=self.allow_batch_norm)
-        return ItemCall(args, kwargs, item_dim=self.item_dim)
+    @property
+    def front(self) -> Front:
+        """What runs before the encoder."""
+        return Front(self.preprocess, self.frozen_stem, self.stem_cache_device)
+
+    def call_of(
+        self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ItemCall:
+        """Return the items of a call, unless it is refused.
+
+        Args:
+            encoder: The encoder without what wraps it.
+            args: The arguments of the call.
+            kwargs: Its keyword arguments.
+
+        Raises:
+            TypeError: As a call does.
+            ValueError: Likewise.
+            RuntimeError: Likewise.
+        """
+        validate_call(self.front.before(encoder), allow_batch_norm=self.allow_batch_norm)
+        tensors = (*encoder.parameters(), *encoder.buffers())
+        device = tensors[0].device if tensors else None
+        call = ItemCall(args, kwargs, item_dim=self.item_dim, device=device)
+        self.front.refuse_training(call)
+        return call
 
     def _passes(self, encoder: nn.Module, call: ItemCall) -> TwoPasses:
-        coupled = bool(coupled_batch_norm(encoder))
         return TwoPasses(
-            encoder, call, micro_batch_size=self.micro_batch_size, couples_items=coupled
+            encoder,
+            call,
+            self.front,
+            micro_batch_size=self.micro_batch_size,
+            couples_items=bool(coupled_batch_norm(self.front.before(encoder))),
         )
 
     def _encode_and_draw(self, passes: TwoPasses) -> tuple[FeatureBuffer, Subset]:
         draw = SubsetDraw(self.sampler, self.ratio, self.weights, self.generator)
         features, subset = encode_and_draw(
-            passes, draw, size=self.micro_batch_size, forward_size=self.forward_micro_batch_size
+            passes,
+            draw,
+            size=self.micro_batch_size,
+            forward_size=self.forward_micro_batch_size,
+            num_kept=self.kept_graphs,
         )
         self.last_index = subset.in_shape(passes.call.lead_shape)
         return features, subset

@@ -1,6 +1,6 @@
 """The encoder's parameters in one call, and stand-ins that gather their gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import torch
@@ -30,6 +30,8 @@ class CalledParameters:
         distinct = {id(p): p for _, _, p in self._places if p.requires_grad}
         self.trainable: list[Tensor] = list(distinct.values())
         self._wanted = distinct.keys()
+        self._aliases: dict[int, nn.Parameter] = {}
+        self._sums: dict[int, GradientSum] = {}
         self.are_sharded = any(is_sharded(parameter) for parameter in self.trainable)
 
     @contextmanager
@@ -49,8 +51,12 @@ class CalledParameters:
         Yields:
             The alias of each of `trainable`; None for sharded ones.
         """
-        # By identity, so tied weights stay tied.
-        aliases = {id(p): self._alias(p) for _, _, p in self._places if self._needs_alias(p)}
+        # By identity, so tied weights stay tied; and the same ones each time, for kept graphs.
+        aliases = self._aliases
+        for _, _, called in self._places:
+            if id(called) not in aliases and self._needs_alias(called):
+                aliases[id(called)] = self._alias(called)
+                self._sums[id(called)] = GradientSum(aliases[id(called)])
         places = [(m, name, aliases[id(p)]) for m, name, p in self._places if id(p) in aliases]
         present = [(module, name, module._parameters[name]) for module, name, _ in places]
         try:
@@ -76,18 +82,19 @@ class CalledParameters:
                 alias.__class__ = type(parameter)
         return alias
 
-    @staticmethod
-    def sums(aliases: Sequence[nn.Parameter | None]) -> list[GradientSum | None]:
-        """Return where the gradients of the aliases add up."""
-        return [None if alias is None else GradientSum(alias) for alias in aliases]
+    def restart(self) -> None:
+        """Forget the gradients that an earlier backward, which failed, has left on the aliases."""
+        for found in self._sums.values():
+            found.restart()
 
-    def gradients(self, sums: Sequence[GradientSum | None]) -> list[Tensor | None]:
+    def gradients(self) -> list[Tensor | None]:
         """Return the gradient of each of `trainable`, from what its alias has gathered.
 
         Those without one get zeros where several processes train: each must take part in the
         reduction of every parameter. Otherwise they get None, as from a naive graph.
         """
-        gradients = [None if found is None else found.result() for found in sums]
+        sums = [self._sums.get(id(parameter)) for parameter in self.trainable]
+        gradients = [None if found is None else found.take() for found in sums]
         if not is_distributed():
             return gradients
         found = zip(gradients, self.trainable, strict=True)

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from sgs.comparison import Outcome
+from sgs.front import Front
 from sgs.items import ItemCall, Shared
+from sgs.module import SequentialGradientSampler
 from sgs.parameters import CalledParameters
+from sgs.source import Source, fetch_rows
 from sgs.world import World
 
 FEATURES = "features"
@@ -28,16 +31,16 @@ class Trial:
         encoder: The user's encoder, whose parameters are aliases while the trial lasts.
         args: The positional arguments, outside of any graph.
         kwargs: The keyword arguments, likewise.
-        item_dim: The dimension that indexes items.
-        num_items: The number of all items.
+        call: The items among them.
+        front: What runs before the encoder.
         world: What the encoder's modules were when the trial began.
     """
 
     encoder: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    item_dim: int
-    num_items: int
+    call: ItemCall
+    front: Front
     world: World
 
     def features_of(self, index: Int64[Tensor, " items"]) -> dict[str, Any]:
@@ -46,10 +49,12 @@ class Trial:
         def take(leaf: Any) -> Any:
             if isinstance(leaf, Shared):
                 return leaf.value
+            if isinstance(leaf, Source):
+                return self.call.on_device(fetch_rows(leaf, index))
             is_item = isinstance(leaf, Tensor)
-            return leaf.flatten(0, self.item_dim)[index.to(leaf.device)] if is_item else leaf
+            return self.call.rows(leaf)[index.to(leaf.device)] if is_item else leaf
 
-        args, kwargs = pytree.tree_map(take, (self.args, self.kwargs))
+        args, kwargs = self.front(*pytree.tree_map(take, (self.args, self.kwargs)))
         return named_leaves(self.encoder(*args, **kwargs), FEATURES)
 
     def outcome(self, features: Mapping[str, Any]) -> Outcome:
@@ -69,9 +74,9 @@ class Trial:
 
 @contextmanager
 def trial(
-    encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, item_dim: int
+    sampler: SequentialGradientSampler, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[Trial]:
-    """Let the encoder run inside, and leave all as it was found.
+    """Let the sampler's encoder run inside, and leave all as it was found.
 
     NOTE [ No trace ]
     Parameters are replaced by aliases, so a backward inside neither touches their `.grad` nor calls
@@ -84,18 +89,20 @@ def trial(
         The encoder, and the arguments cut off from the graphs that lead to them.
     """
     args, kwargs = pytree.tree_map(_cut_off, (args, kwargs))
+    encoder, front = sampler.encoder, sampler.front
+    whole = front.before(encoder)
     parameters = CalledParameters(encoder)
-    call = ItemCall(args, kwargs, item_dim=item_dim)
-    world = World(encoder, parameters, call)
+    call = sampler.call_of(encoder, args, kwargs)
+    world = World(whole, parameters, call)
     with (
         world.random_state().restored(),
         world.second_pass(),
-        _values_kept([*encoder.parameters(), *encoder.buffers()]),
-        _modes_kept(encoder),
+        _values_kept([*whole.parameters(), *whole.buffers()]),
+        _modes_kept(whole),
         # Aliases of its own for each trial: autocast keeps a cast of every weight that it has seen.
         parameters.aliased(),
     ):
-        yield Trial(encoder, args, kwargs, item_dim, call.num_items, world)
+        yield Trial(encoder, args, kwargs, call, front, world)
 
 
 def _cut_off(leaf: Any) -> Any:

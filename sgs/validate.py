@@ -1,5 +1,7 @@
 """What `SequentialGradientSampler` refuses before any work is done."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -17,6 +19,8 @@ def validate_options(
     sampling: tuple[AbstractSampler, float, str],
     item_dim: int,
     generator: torch.Generator | None,
+    kept_graphs: int,
+    front: Mapping[str, nn.Module | None],
     check_replay: bool | float,
 ) -> None:
     """Refuse options of `SequentialGradientSampler` that cannot work.
@@ -27,10 +31,12 @@ def validate_options(
     """
     sampler, ratio, weights = sampling
     validate_encoder(encoder)
+    validate_front(front)
     validate_sizes(micro_batch_size=sizes[0], forward_micro_batch_size=sizes[1])
     validate_sampling(sampler, ratio=ratio, weights=weights)
     validate_item_dim(item_dim)
     validate_generator(generator)
+    validate_kept_graphs(kept_graphs)
     validate_tolerance(check_replay)
 
 
@@ -57,6 +63,20 @@ def validate_encoder(encoder: nn.Module) -> None:
             "SequentialGradientSampler(encoder=DataParallel): its replicas draw random numbers of "
             "their own, which are not replayed. Use DistributedDataParallel."
         )
+
+
+def validate_front(modules: Mapping[str, nn.Module | None]) -> None:
+    """Refuse what is no module in front of the encoder.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    for name, module in modules.items():
+        if module is not None and not isinstance(module, nn.Module):
+            raise TypeError(
+                f"SequentialGradientSampler({name}={type(module).__name__}): expected an nn.Module,"
+                " whose mode and random numbers are those of the encoder."
+            )
 
 
 def validate_sizes(**sizes: int | None) -> None:
@@ -133,6 +153,19 @@ def validate_generator(generator: torch.Generator | None) -> None:
         raise TypeError(
             f"SequentialGradientSampler(generator={generator!r}): expected a torch.Generator or "
             "None. Pass torch.Generator().manual_seed(seed)."
+        )
+
+
+def validate_kept_graphs(kept_graphs: int) -> None:
+    """Refuse what is no number of micro-batches.
+
+    Raises:
+        ValueError: If it is no integer of at least 0.
+    """
+    if type(kept_graphs) is not int or kept_graphs < 0:
+        raise ValueError(
+            f"SequentialGradientSampler(kept_graphs={kept_graphs!r}): expected an integer of at "
+            "least 0: how many micro-batches keep their graph in the first pass."
         )
 
 

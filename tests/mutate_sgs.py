@@ -30,7 +30,7 @@ class Mutant:
 
 MUTANTS = {
     "drop the last micro-batch": Mutant(
-        "sgs/engine.py", "self._pace(self._groups(subset)", "self._pace(self._groups(subset)[:-1]"
+        "sgs/engine.py", "self._pace(self._repeats(subset)", "self._pace(self._repeats(subset)[:-1]"
     ),
     "skip the random state in the second pass": Mutant(
         "sgs/world.py",
@@ -44,8 +44,8 @@ MUTANTS = {
     ),
     "swap two gradients": Mutant(
         "sgs/parameters.py",
-        "        gradients = [None if found is None else found.result() for found in sums]\n",
-        "        gradients = [None if found is None else found.result() for found in sums]\n"
+        "        gradients = [None if found is None else found.take() for found in sums]\n",
+        "        gradients = [None if found is None else found.take() for found in sums]\n"
         "        shapes = [None if g is None else g.shape for g in gradients]\n"
         "        if len(shapes) > 1 and shapes[0] == shapes[1]:\n"
         "            gradients[:2] = gradients[1], gradients[0]\n",
@@ -108,7 +108,7 @@ MUTANTS = {
         "sgs/random_state.py", "for source in held if source is not None", "for source in ()"
     ),
     "regroup although random numbers were drawn": Mutant(
-        "sgs/engine.py", "self._repeat_whole |= drew", "pass"
+        "sgs/repeats.py", " or any(m.drew for m in micro_batches)", ""
     ),
     "compare nothing": Mutant("sgs/check.py", "if worst > self._tolerance:", "if False:"),
     "overlook foreign parameters": Mutant("sgs/graph.py", "id(leaf) not in expected", "False"),
@@ -194,6 +194,74 @@ MUTANTS = {
     ),
     "let the explicit backward pass DDP by": Mutant(
         "sgs/module.py", "        refuse_explicit_backward(self.encoder)\n", ""
+    ),
+    "encode kept micro-batches again": Mutant(
+        "sgs/engine.py",
+        "group.take_graph() or self._repeated(group, next(fetches))",
+        "self._repeated(group, None)",
+    ),
+    "keep more graphs than asked for": Mutant(
+        "sgs/engine.py", "kept = set(repeating[:num_kept])", "kept = set(repeating)"
+    ),
+    "back-propagate twice through items of kept graphs": Mutant(
+        "sgs/repeats.py", "        sampled[micro_batch.index] = False\n", "        pass\n"
+    ),
+    "keep graphs without the gradients of items": Mutant(
+        "sgs/calls.py", "                stack.enter_context(torch.enable_grad())\n", ""
+    ),
+    "leave the gradients of a failed backward": Mutant(
+        "sgs/engine.py", "        self._parameters.restart()\n", ""
+    ),
+    "let processes keep other numbers of graphs": Mutant(
+        "sgs/distributed.py", "return count - missing_calls(parameters, -count)", "return count"
+    ),
+    "repeat kept micro-batches, too": Mutant(
+        "sgs/repeats.py", "rest = [m for m in micro_batches if not m.graph]", "rest = micro_batches"
+    ),
+    "begin the second pass in front of the stem": Mutant(
+        "sgs/calls.py", "                before = self._world.random_state()\n", ""
+    ),
+    "take a random state from before the stem drew": Mutant(
+        "sgs/calls.py", "None if before.without_undrawn()[1] else idle", "idle"
+    ),
+    "run the stem again": Mutant(
+        "sgs/calls.py", "            if self._stem is None:", "            if True:"
+    ),
+    "keep no copy of the stem's outputs": Mutant(
+        "sgs/stem_cache.py", "is None else device, copy=True)", "is None else device)"
+    ),
+    "leave rows of the stem in the order of micro-batches": Mutant(
+        "sgs/stem_cache.py", "if isinstance(x, Tensor) and len(parts) > 1", "if False"
+    ),
+    "lose the gradients of a stem": Mutant(
+        "sgs/front.py", "            if names:\n", "            if False:\n"
+    ),
+    "lose the gradients of what a stem receives": Mutant(
+        "sgs/front.py", "if any(tensor.requires_grad for tensor in call.tensors)", "if False"
+    ),
+    "leave the stem out of what is watched": Mutant(
+        "sgs/module.py", "validate_call(self.front.before(encoder)", "validate_call(encoder"
+    ),
+    "leave preprocessing out of the second pass": Mutant(
+        "sgs/calls.py",
+        "            if self._stem is None:\n                args, kwargs = self._front",
+        "            if False:\n                args, kwargs = self._front",
+    ),
+    "fetch everything before the first call": Mutant(
+        "sgs/source.py",
+        "        for index in groups:\n",
+        "        list(map(fetch, groups))\n        for index in groups:\n",
+    ),
+    "yield the micro-batch that was fetched before": Mutant(
+        "sgs/source.py",
+        "                yield present.result()",
+        "                yield thread.submit(fetch, groups[0]).result()",
+    ),
+    "hide why a source failed": Mutant(
+        "sgs/source.py", "        ) from error", "        ) from None"
+    ),
+    "accept sources with other rows than asked for": Mutant(
+        "sgs/source.py", "x.shape[:1] == index.shape for x in leaves", "True for x in leaves"
     ),
     "accept shards with a root outside": Mutant(
         "sgs/distributed.py", "._is_root is False", "._is_root is None and False"

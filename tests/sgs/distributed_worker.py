@@ -5,11 +5,13 @@ naive graphs without any wrapper.
 """
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed as dist, nn
@@ -17,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from sgs import SequentialGradientSampler
+from sgs import ArraySource, SequentialGradientSampler
 from tests.reference import coupling_loss
 from tests.sgs.distributed_kinds import WRAPS, outcome_of
 from tests.sgs.outcomes import ALL_KINDS
@@ -61,36 +63,73 @@ def parts() -> tuple[nn.Module, nn.Module]:
     return Blocks().double(), nn.Linear(4, 3).double()
 
 
-def sampler(encoder: nn.Module) -> SequentialGradientSampler:
-    return SequentialGradientSampler(encoder, micro_batch_size=SIZE)
+Options = dict[str, Any]
+KEPT: Options = {"kept_graphs": 2}
 
 
-def ddp_of_model(**options: bool) -> Callable[[], nn.Module]:
+class Stem(nn.Module):
+    """Doubles the items without a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        scale = torch.tensor([2.0], dtype=torch.float64)
+        self.scale = nn.Parameter(scale, requires_grad=False)
+
+    def forward(self, items: Tensor) -> Tensor:
+        return items * self.scale
+
+
+class Streamed(nn.Module):
+    """A sampler that gets the halves of the items from a source, which its stem doubles."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, items: Tensor) -> Tensor:
+        return self.encoder(ArraySource(items / 2))
+
+
+def sampler(encoder: nn.Module, options: Options, *, streams: bool) -> nn.Module:
+    if not streams:
+        return SequentialGradientSampler(encoder, micro_batch_size=SIZE, **options)
+    options = {**options, "frozen_stem": Stem()}
+    return Streamed(SequentialGradientSampler(encoder, micro_batch_size=SIZE, **options))
+
+
+def ddp_of_model(
+    given: Options | None = None, *, streams: bool = False, **options: bool
+) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         encoder, head = parts()
-        return DistributedDataParallel(Model(sampler(encoder), head), **options)
+        model = Model(sampler(encoder, given or {}, streams=streams), head)
+        return DistributedDataParallel(model, **options)
 
     return build
 
 
-def ddp_of_encoder(**options: bool) -> Callable[[], nn.Module]:
+def ddp_of_encoder(
+    given: Options | None = None, *, streams: bool = False, **options: bool
+) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         encoder, head = parts()
         wrapped = DistributedDataParallel(encoder, **options)
-        return Model(sampler(wrapped), DistributedDataParallel(head))
+        return Model(sampler(wrapped, given or {}, streams=streams), DistributedDataParallel(head))
 
     return build
 
 
-def sharded(*what: str) -> Callable[[], nn.Module]:
+def sharded(
+    *what: str, given: Options | None = None, streams: bool = False
+) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         encoder, head = parts()
         mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-        model = Model(sampler(encoder), head)
+        model = Model(sampler(encoder, given or {}, streams=streams), head)
         chosen = {
             "blocks": list(encoder.blocks),
             "encoder": [encoder],
-            "sampler": [model.encoder],
+            "sampler": [m for m in model.modules() if isinstance(m, SequentialGradientSampler)],
             "head": [head],
             "model": [model],
         }
@@ -121,6 +160,26 @@ CASES = {
     "DDP of the encoder, unused parameters": Case(ddp_of_encoder(find_unused_parameters=True)),
     "DDP of the encoder, uneven": Case(ddp_of_encoder(), UNEVEN),
     "DDP of the encoder, no items on one rank": Case(ddp_of_encoder(), EMPTY),
+    "DDP of the model, kept graphs": Case(ddp_of_model(KEPT), UNEVEN),
+    "DDP of the encoder, kept graphs": Case(ddp_of_encoder(KEPT), UNEVEN),
+    "FSDP2 of the sampler and the model, kept graphs": Case(
+        sharded("sampler", "model", given=KEPT), UNEVEN
+    ),
+    "FSDP2 of blocks, encoder and head, kept graphs": Case(
+        sharded("blocks", "encoder", "head", given=KEPT), UNEVEN
+    ),
+    "FSDP2 of blocks, encoder and head, kept graphs, no items on one rank": Case(
+        sharded("blocks", "encoder", "head", given=KEPT), EMPTY
+    ),
+    "DDP of the model, stem and source": Case(ddp_of_model(streams=True), UNEVEN),
+    "DDP of the model, stem, source and kept graphs": Case(ddp_of_model(KEPT, streams=True)),
+    "DDP of the encoder, stem and source": Case(ddp_of_encoder(streams=True), UNEVEN),
+    "FSDP2 of the sampler and the model, stem and source": Case(
+        sharded("sampler", "model", streams=True), UNEVEN
+    ),
+    "FSDP2 of blocks, encoder and head, stem and source": Case(
+        sharded("blocks", "encoder", "head", streams=True), EMPTY
+    ),
     "FSDP2 of the model": Case(sharded("model")),
     "FSDP2 of the sampler and the model": Case(sharded("sampler", "model")),
     "FSDP2 of the sampler and the model, uneven": Case(sharded("sampler", "model"), UNEVEN),
@@ -158,9 +217,9 @@ def ours(case: Case, items: Tensor) -> dict[str, Tensor]:
     torch.manual_seed(3 + dist.get_rank())
     coupling_loss(model(items)).backward()
     gradients = {}
-    for name, parameter in model.named_parameters():
-        plain = name.replace("module.", "").replace("encoder.encoder.", "encoder.")
-        gradient = parameter.grad
+    trained = [(name, p.grad) for name, p in model.named_parameters() if p.requires_grad]
+    for name, gradient in trained:
+        plain = re.sub(r"(encoder\.)+", "encoder.", name.replace("module.", ""))
         gradients[plain] = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
     return gradients
 

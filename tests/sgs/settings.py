@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
-from sgs import SequentialGradientSampler
+from sgs import ArraySource, SequentialGradientSampler
 from tests.sgs.kind import Arguments, Kind
 
 NUM_ITEMS = 6
@@ -44,6 +44,37 @@ class Recomputed(nn.Module):
 
         leaves = checkpoint(run, self.anchor, use_reentrant=self.use_reentrant)
         return pytree.tree_unflatten(leaves, structure)
+
+
+class Stem(nn.Module):
+    """A stem without parameters that changes all numbers a little."""
+
+    def forward(self, **items: Tensor) -> Arguments:
+        return {n: x * 0.99 if x.is_floating_point() else x for n, x in items.items()}
+
+
+class Unpacked(nn.Module):
+    """An encoder that receives its arguments as one dict."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, items: Arguments) -> Any:
+        return self.encoder(**items)
+
+
+class AfterStem(nn.Module):
+    """What the sampler with `frozen_stem=Stem()` should be equal to."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.encoder = Stem(), encoder
+
+    def forward(self, **items: Tensor) -> Any:
+        with torch.no_grad():
+            items = self.stem(**items)
+        return self.encoder(**items)
 
 
 def recomputed(*, use_reentrant: bool) -> Callable[[nn.Module], nn.Module]:
@@ -78,6 +109,9 @@ class Setting:
         dtype: The precision of parameters and items.
         wrap: What is done to the encoder, in the sampler and in the naive graph alike.
         precision: The context of the forward pass and the loss.
+        options: Of the sampler.
+        ours_is: What is done to the encoder in the sampler, instead of `wrap`.
+        gives: What the sampler is given in the place of each tensor of items.
         num_items: Two micro-batches, the last of them short unless a setting says otherwise.
     """
 
@@ -86,27 +120,35 @@ class Setting:
     dtype: torch.dtype = torch.float64
     wrap: Callable[[nn.Module], nn.Module] = lambda encoder: encoder
     precision: Callable[[], Any] = nullcontext
+    options: dict[str, Any] = field(default_factory=dict)
+    ours_is: Callable[[nn.Module], nn.Module] | None = None
+    gives: Callable[[Tensor], Any] = lambda items: items
     num_items: int = NUM_ITEMS
 
     def naive(self, kind: Kind, *, in_one_call: bool) -> Result:
         """Train in one graph, with the sampler's micro-batches or one call of all items."""
         size = self.num_items if in_one_call else MICRO_BATCH_SIZE
-        return self._train(kind, lambda model, items: in_groups(model, items, size))
+        return self._train(kind, lambda model, items: in_groups(model, items, size), self.wrap)
 
     def ours(self, kind: Kind) -> Result:
         """Train with the sampler."""
 
         def sampled(model: nn.Module, items: Arguments) -> list[Tensor]:
-            sampler = SequentialGradientSampler(model, micro_batch_size=MICRO_BATCH_SIZE)
-            return tensors(sampler(**items))
+            sampler = SequentialGradientSampler(
+                model, micro_batch_size=MICRO_BATCH_SIZE, **self.options
+            )
+            return tensors(sampler(**{name: self.gives(x) for name, x in items.items()}))
 
-        return self._train(kind, sampled)
+        return self._train(kind, sampled, self.ours_is or self.wrap)
 
     def _train(
-        self, kind: Kind, features: Callable[[nn.Module, Arguments], list[Tensor]]
+        self,
+        kind: Kind,
+        features: Callable[[nn.Module, Arguments], list[Tensor]],
+        wrap: Callable[[nn.Module], nn.Module],
     ) -> Result:
         encoder = kind.make(self.dtype)
-        model, items = self.wrap(encoder), kind.items(self.num_items, self.dtype)
+        model, items = wrap(encoder), kind.items(self.num_items, self.dtype)
         seed()
         with self.precision():
             return result(encoder, features(model, items))
@@ -116,6 +158,10 @@ SETTINGS = {
     setting.name: setting
     for setting in (
         Setting("plain"),
+        # The first micro-batch keeps its graph, the other one is encoded again.
+        Setting("kept graph", options={"kept_graphs": 1}),
+        Setting("frozen stem", wrap=AfterStem, ours_is=Unpacked, options={"frozen_stem": Stem()}),
+        Setting("source", gives=ArraySource),
         Setting("bf16 autocast", rtol=1e-4, dtype=torch.float32, precision=bf16),
         # Equal micro-batches: another size is another compilation.
         Setting("compile", wrap=compiled, num_items=8),

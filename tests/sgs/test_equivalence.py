@@ -230,8 +230,8 @@ class DropsLastMicroBatch(SequentialGradientSampler):
 
     def _passes(self, *args: Any) -> Any:
         passes = super()._passes(*args)
-        all_groups = passes._groups
-        passes._groups = lambda subset: all_groups(subset)[:-1]
+        all_of_them = passes._repeats
+        passes._repeats = lambda subset: all_of_them(subset)[:-1]
         return passes
 
 

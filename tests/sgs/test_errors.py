@@ -27,6 +27,15 @@ ARGUMENTS = [
     ({"sampler": FarthestPoint(), "ratio": 0.5}, ValueError, "has no inclusion probability"),
     ({"item_dim": -1}, ValueError, r"item_dim=-1\): expected 0 for items of shape \[N, ...\]"),
     ({"check_replay": 2.0}, ValueError, r"check_replay=2.0\): expected True, False or the largest"),
+    ({"kept_graphs": -1}, ValueError, r"kept_graphs=-1\): expected an integer of at least 0"),
+    ({"kept_graphs": True}, ValueError, r"kept_graphs=True\): expected an integer of at least 0"),
+    (
+        {"preprocess": len},
+        TypeError,
+        r"preprocess=builtin_function_or_method\): expected an nn.Mod",
+    ),
+    ({"frozen_stem": "x"}, TypeError, r"frozen_stem=str\): expected an nn.Module"),
+    ({"stem_cache_device": "x"}, RuntimeError, "device type"),
     ({"micro_batch_size": True}, ValueError, "micro_batch_size=True\\): expected an integer"),
     ({"generator": 0}, TypeError, r"generator=0\): expected a torch.Generator or None"),
 ]

@@ -1,0 +1,157 @@
+"""Items that are fetched for one micro-batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Items that need not be in memory all at once; an argument of the sampler, like a tensor.
+
+    `fetch` runs on a thread of its own, one micro-batch ahead of the encoder, and once more for the
+    sampled items in the backward. It must return the same rows each time: draw the parameters of an
+    augmentation before. It may not draw from torch's default generator, which both threads share.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        ...
+
+    def fetch(self, index: Int64[Tensor, " micro_batch"]) -> Any:
+        """Return a tensor, or a pytree of them, with one row per item, in host memory.
+
+        Args:
+            index: Ascending positions of the items, on the CPU. Micro-batches come in the order of
+                their first item; those of sampled items reach further than the others.
+        """
+        ...
+
+
+class ArraySource:
+    """The rows of an array: a tensor in host memory, a NumPy array, a memory map, an HDF5 data set.
+
+    Args:
+        array: Whatever has a length and gives the rows at ascending positions as `array[index]`.
+
+    Example:
+        >>> frames = ArraySource(torch.zeros(100, 3, 8, 8, dtype=torch.uint8))
+        >>> len(frames), frames.fetch(torch.tensor([3, 5])).shape
+        (100, torch.Size([2, 3, 8, 8]))
+    """
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def fetch(self, index: Int64[Tensor, " micro_batch"]) -> Tensor:
+        """Return a copy of the rows at `index`."""
+        is_tensor = isinstance(self.array, Tensor)
+        return torch.as_tensor(self.array[index if is_tensor else index.numpy()])
+
+
+class SourceBatch:
+    """One source per video, all of the same length: items `[B, N]`, for `item_dim=1`.
+
+    Args:
+        sources: The videos.
+
+    Raises:
+        ValueError: If there are none, or their lengths differ.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        lengths = sorted({len(source) for source in sources})
+        if len(lengths) != 1:
+            raise ValueError(
+                f"SourceBatch(sources=...): got {len(sources)} source(s) of lengths {lengths}, "
+                "expected at least one, and as many items in each. Pad the shorter ones."
+            )
+        self.sources = tuple(sources)
+        self.lead_shape = torch.Size([len(sources), *lengths])
+
+    def __len__(self) -> int:
+        return self.lead_shape.numel()
+
+    def fetch(self, index: Int64[Tensor, " micro_batch"]) -> Any:
+        """Return the rows at positions b * N + i, each item i of video b."""
+        video, item = torch.unravel_index(index, self.lead_shape)
+        parts = [self.sources[b].fetch(item[video == b]) for b in video.unique().tolist()]
+        if len(parts) == 1:
+            return parts[0]
+        return pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts)
+
+
+def lead_shape_of(source: Source) -> torch.Size:
+    """Return the items' dimensions of a source."""
+    if isinstance(source, SourceBatch):
+        return source.lead_shape
+    return torch.Size([len(source)])
+
+
+def fetch_rows(source: Source, index: Int64[Tensor, " micro_batch"]) -> Any:
+    """Fetch some items, into pinned memory where there is a GPU to copy them to.
+
+    Raises:
+        RuntimeError: If the source fails; the cause is attached.
+        ValueError: If it does not return tensors with one row per item.
+    """
+    try:
+        with torch.no_grad():
+            rows = source.fetch(index)
+    except Exception as error:
+        raise RuntimeError(
+            f"{type(source).__name__}.fetch failed for the items {_shown(index)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    leaves = pytree.tree_leaves(rows)
+    if not leaves or not all(isinstance(x, Tensor) and x.shape[:1] == index.shape for x in leaves):
+        got = [list(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in leaves]
+        raise ValueError(
+            f"{type(source).__name__}.fetch returned {got} for {len(index)} item(s): expected a "
+            "tensor, or a pytree of tensors, with one row per item."
+        )
+    return rows
+
+
+def _shown(index: Tensor) -> str:
+    return f"{index[:4].tolist()}{' ...' if len(index) > 4 else ''} ({len(index)})"
+
+
+def prefetched(sources: Sequence[Source], groups: Sequence[Tensor]) -> Generator[list[Any]]:
+    """Yield what each source fetches for each group; the next group is fetched meanwhile.
+
+    Raises:
+        RuntimeError: As `fetch_rows`, when the group that failed is asked for.
+        ValueError: Likewise.
+    """
+    if not sources:
+        yield from ([] for _ in groups)
+        return
+
+    def fetch(index: Tensor) -> list[Any]:
+        return [_pinned(fetch_rows(source, index)) for source in sources]
+
+    with ThreadPoolExecutor(1, thread_name_prefix="sgs-fetch") as thread:
+        ahead = None
+        for index in groups:
+            present, ahead = ahead, thread.submit(fetch, index)
+            if present is not None:
+                yield present.result()
+        if ahead is not None:
+            yield ahead.result()
+
+
+def _pinned(rows: Any) -> Any:
+    if not torch.cuda.is_available():
+        return rows
+    return pytree.tree_map(lambda x: x.pin_memory() if x.device.type == "cpu" else x, rows)
