@@ -158,8 +158,15 @@ class ItemCall:
         return pytree.tree_map(lambda x: x.to(self._device, non_blocking=True), fetched)
 
     def _cut(self, tensor: Tensor, index: Tensor) -> Tensor:
-        rows = tensor.detach()[self.position(index, tensor.device)]
-        return rows.requires_grad_(self.needs_gradient(tensor))
+        whole, needs_gradient = tensor.detach(), self.needs_gradient(tensor)
+        try:
+            flat = whole.view(self.num_items, *tensor.shape[len(self.lead_shape) :])
+        except RuntimeError:  # e.g. videos that do not lie one after the other
+            rows = whole[self.position(index, tensor.device)]
+        else:
+            # Copies rows as a whole: ten times faster for bytes than subscripts.
+            rows = flat.index_select(0, index.to(tensor.device))
+        return rows.requires_grad_(needs_gradient)
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Return a tensor with the items' dimensions as one with a row per item."""
