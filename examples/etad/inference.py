@@ -46,12 +46,11 @@ def predict(
         batches: As `examples.etad.data.dataset.collate` makes them.
         config: Post-processing.
     """
-    device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     predictions = {}
     for batch in batches:
-        output = model(batch["frames"].to(device))
+        output = model(batch["frames"])
         for video, video_id in enumerate(batch["video_id"]):
             duration_s = float(batch["duration_s"][video])
             predictions[video_id] = _of_video(output, video, duration_s=duration_s, config=config)

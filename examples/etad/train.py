@@ -124,7 +124,6 @@ class Run:
             num_workers=config.data.num_workers,
             persistent_workers=config.data.num_workers > 0,
             collate_fn=collate,
-            pin_memory=self.device.type == "cuda",
         )
         self.optimizer = build_optimizer(self.model, config.train)
         self.scheduler = build_scheduler(self.optimizer, config.train, len(self.loader))
@@ -163,8 +162,9 @@ class Run:
         for batch in self.loader:
             losses = self.train_step(batch)
             rows.append(losses)
-            num_snippets = batch["frames"].shape[0] * batch["frames"].shape[1]
-            progress.step(loss=losses["total"], num_snippets=num_snippets, epoch=self.epoch + 1)
+            progress.step(
+                loss=losses["total"], num_snippets=len(batch["frames"]), epoch=self.epoch + 1
+            )
         return {
             "step": (self.epoch + 1) * len(self.loader),
             "loss": mean_losses(rows)["total"],
@@ -179,7 +179,7 @@ class Run:
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16"
         ):
-            output = self.model(batch["frames"].to(self.device, non_blocking=True), gt_segments)
+            output = self.model(batch["frames"], gt_segments)
         losses = detection_loss(
             output, gt_segments, gt_labels=gt_labels, config=self.config.detector
         )

@@ -1,14 +1,58 @@
 """The frames of all snippets of one video."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from examples.etad.data.annotations import VideoAnnotation
 from examples.etad.data.snippets import PLACEMENTS
-from examples.etad.data.video import VideoInfo, decode_frames, probe
+from examples.etad.data.video import decode_frames, iterate_frames, probe
+
+
+class Pixels(Protocol):
+    """The frames that occur in any snippet of a video, in order."""
+
+    def __getitem__(
+        self, position: Int[Tensor, " count"]
+    ) -> UInt8[Tensor, "count channels height width"]:
+        """Return some of them."""
+        ...
+
+
+class DecodedOnDemand:
+    """Frames of a video file that are decoded when they are first asked for, and then kept.
+
+    Args:
+        path: The video file.
+        frames: Their numbers, ascending and distinct.
+        size: (height, width) to which they are scaled.
+    """
+
+    def __init__(
+        self, path: Path, frames: Int[Tensor, " frames"], *, size: tuple[int, int]
+    ) -> None:
+        self._kept = torch.empty(len(frames), 3, *size, dtype=torch.uint8)
+        self._decoder: Iterator[Tensor] = iterate_frames(path, frames, size=size)
+        self.num_decoded = 0
+
+    def __getitem__(
+        self, position: Int[Tensor, " count"]
+    ) -> UInt8[Tensor, "count channels height width"]:
+        """Return some frames, after decoding as far as the last of them.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it cannot be decoded so far.
+        """
+        while self.num_decoded <= int(position.max()):
+            self._kept[self.num_decoded] = next(self._decoder)
+            self.num_decoded += 1
+        return self._kept[position]
 
 
 @dataclass(frozen=True)
@@ -20,7 +64,7 @@ class Clip:
         index: Position in `pixels` of each frame of each snippet.
     """
 
-    pixels: UInt8[Tensor, "frames channels height width"]
+    pixels: Pixels
     index: Int[Tensor, "snippets frames"]
 
 
@@ -66,17 +110,12 @@ class ClipReader:
             frame_stride=self.frame_stride,
         )
 
-    def read(self, path: Path) -> Clip:
-        """Decode the snippets of a video that need not be annotated.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it cannot be decoded.
-        """
-        return self._decode(path, probe(path))
-
-    def read_annotated(self, annotation: VideoAnnotation) -> Clip:
+    def read_annotated(self, annotation: VideoAnnotation, *, on_demand: bool = False) -> Clip:
         """Decode the snippets of a video after checking that its annotation fits it.
+
+        Args:
+            annotation: The video.
+            on_demand: Whether frames are decoded when they are asked for, rather than now.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -91,8 +130,7 @@ class ClipReader:
                 "duration in the annotation file, fetch the video again, or raise "
                 f"duration_tolerance={self.duration_tolerance:g}."
             )
-        return self._decode(annotation.path, info)
-
-    def _decode(self, path: Path, info: VideoInfo) -> Clip:
         frames, index = self.frames_of(info.num_frames).unique(return_inverse=True)
-        return Clip(decode_frames(path, frames, size=self.size), index)
+        if on_demand:
+            return Clip(DecodedOnDemand(annotation.path, frames, size=self.size), index)
+        return Clip(decode_frames(annotation.path, frames, size=self.size), index)

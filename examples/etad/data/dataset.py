@@ -4,20 +4,22 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 from tqdm import tqdm
 
 from examples.etad.data.annotations import VideoAnnotation
 from examples.etad.data.augmentation import Augmentation, View, centre_view, draw_view
 from examples.etad.data.clips import Clip, ClipReader
+from examples.etad.data.snippet_source import SnippetSource
+from sgs import SourceBatch
 
 
 class Item(TypedDict):
     """One video; segments are normalised to [0, 1] by its duration."""
 
-    frames: UInt8[Tensor, "snippets channels frames height width"]
+    frames: SnippetSource
     gt_segments: Float[Tensor, "instances 2"]
     gt_labels: Int[Tensor, " instances"]
     video_id: str
@@ -27,7 +29,7 @@ class Item(TypedDict):
 class Batch(TypedDict):
     """Some videos; what differs in size is a list."""
 
-    frames: UInt8[Tensor, "batch snippets channels frames height width"]
+    frames: SourceBatch
     gt_segments: list[Float[Tensor, "instances 2"]]
     gt_labels: list[Int[Tensor, " instances"]]
     video_id: list[str]
@@ -35,9 +37,10 @@ class Batch(TypedDict):
 
 
 class VideoDataset(Dataset[Item]):
-    """Videos, decoded when they are asked for, or once if cached.
+    """Videos as sources of snippets: uint8 frames that stay on the host.
 
-    Frames stay uint8 on the host: the encoder normalises them, one micro-batch at a time.
+    They are decoded once if cached; in worker processes when a video is asked for; otherwise while
+    the encoder already works on the first snippets. The encoder normalises them.
 
     Args:
         annotations: The videos.
@@ -97,11 +100,10 @@ class VideoDataset(Dataset[Item]):
 
     def __getitem__(self, item: int) -> Item:
         item = range(len(self))[item]
-        annotation, clip = self.annotations[item], self._clip(item)
-        frames = self._view(item).apply(clip.pixels)[clip.index]
+        annotation = self.annotations[item]
         segments_s = torch.tensor(annotation.segments_s, dtype=torch.float64).view(-1, 2)
         return Item(
-            frames=frames.transpose(1, 2).contiguous(),
+            frames=SnippetSource(self._clip(item), self._view(item)),
             gt_segments=(segments_s / annotation.duration_s).clamp(0, 1).float(),
             gt_labels=torch.tensor(self._labels[item], dtype=torch.int64),
             video_id=annotation.video_id,
@@ -111,7 +113,8 @@ class VideoDataset(Dataset[Item]):
     @property
     def cache_bytes(self) -> int:
         """Host memory that the cache of this process takes."""
-        return sum(clip.pixels.nbytes for clip in (self._cache or {}).values())
+        pixels = [clip.pixels for clip in (self._cache or {}).values()]
+        return sum(x.nbytes for x in pixels if isinstance(x, Tensor))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the augmentation of the epoch that starts, in running workers too."""
@@ -132,7 +135,9 @@ class VideoDataset(Dataset[Item]):
 
     def _clip(self, item: int) -> Clip:
         if self._cache is None:
-            return self._reader.read_annotated(self.annotations[item])
+            # A decoder cannot be sent to another process.
+            on_demand = get_worker_info() is None
+            return self._reader.read_annotated(self.annotations[item], on_demand=on_demand)
         if item not in self._cache:
             self._cache[item] = self._reader.read_annotated(self.annotations[item])
         return self._cache[item]
@@ -152,7 +157,7 @@ class VideoDataset(Dataset[Item]):
 def collate(items: Sequence[Item]) -> Batch:
     """Join videos into a batch."""
     return Batch(
-        frames=torch.stack([item["frames"] for item in items]),
+        frames=SourceBatch([item["frames"] for item in items]),
         gt_segments=[item["gt_segments"] for item in items],
         gt_labels=[item["gt_labels"] for item in items],
         video_id=[item["video_id"] for item in items],

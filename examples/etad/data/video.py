@@ -67,13 +67,6 @@ def decode_frames(
 ) -> UInt8[Tensor, "count channels height width"]:
     """Return some frames of a video, scaled, as RGB.
 
-    Decodes once from the start to the last frame asked for and scales each frame as it comes, so
-    that memory holds the result and few pictures.
-
-    Frame n is the one on display in the middle of the n-th of `num_frames` equal parts of the
-    duration. At a constant frame rate that is the n-th frame; at a variable one, index and time
-    still go together, and a frame can be repeated or passed over.
-
     Args:
         path: The video file.
         index: Numbers of frames, in any order and repeated at will, in [0, `num_frames`).
@@ -85,29 +78,58 @@ def decode_frames(
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be decoded to the last frame asked for, or has no such frame.
     """
+    wanted, position = index.unique(return_inverse=True)
+    frames = torch.empty(len(wanted), 3, *size, dtype=torch.uint8)
+    for number, frame in enumerate(
+        iterate_frames(path, wanted, size=size, num_threads=num_threads)
+    ):
+        frames[number] = frame
+    # Without repeats and in order nothing has to be copied, and these are many megabytes.
+    return frames if wanted.equal(index) else frames[position]
+
+
+def iterate_frames(
+    path: Path, wanted: Int[Tensor, " count"], *, size: tuple[int, int], num_threads: int = 1
+) -> Iterator[UInt8[Tensor, "channels height width"]]:
+    """Yield some frames of a video, scaled, as RGB; decodes no further than it is asked.
+
+    Decodes once from the start to the last frame asked for and scales each frame as it comes, so
+    that memory holds the result and few pictures.
+
+    Frame n is the one on display in the middle of the n-th of `num_frames` equal parts of the
+    duration. At a constant frame rate that is the n-th frame; at a variable one, index and time
+    still go together, and a frame can be repeated or passed over.
+
+    Args:
+        path: The video file.
+        wanted: Numbers of frames, ascending and distinct.
+        size: As of `decode_frames`.
+        num_threads: Likewise.
+
+    Raises:
+        FileNotFoundError: As `decode_frames`, when the first frame is asked for.
+        ValueError: Likewise, when the frame is asked for that cannot be decoded.
+    """
     path = Path(path)
     timeline = read_timeline(path)
-    wanted, position = index.unique(return_inverse=True)
     if len(wanted) and not 0 <= int(wanted[0]) <= int(wanted[-1]) < timeline.num_frames:
         raise ValueError(
             f"decode_frames(index=...): expected numbers in [0, {timeline.num_frames}), the frames "
             f"of {str(path)!r}, got {int(wanted[0])} to {int(wanted[-1])}."
         )
-    frames = torch.empty(len(wanted), 3, *size, dtype=torch.uint8)
     count = 0
     with open_video(path, num_threads=num_threads) as (container, stream):
         reformatter = VideoReformatter()
         pictures = _on_display(container.decode(stream), wanted.tolist(), timeline)
-        for count, picture in enumerate(pictures, start=1):
-            frames[count - 1] = _to_rgb(picture, reformatter, size=size)
+        for picture in pictures:
+            yield _to_rgb(picture, reformatter, size=size)
+            count += 1
     if count < len(wanted):
         raise ValueError(
             f"video {str(path)!r}: expected {timeline.num_frames} frames, but decoding ended "
             f"before frame {int(wanted[count])}. The file is damaged or incomplete: fetch or "
             "convert it again."
         )
-    # Without repeats and in order nothing has to be copied, and these are many megabytes.
-    return frames if wanted.equal(index) else frames[position]
 
 
 def _on_display(

@@ -11,7 +11,7 @@ from examples.etad.model.detector import Detector
 from examples.etad.model.encoders.build import build_encoder
 from examples.etad.model.output import DetectorOutput
 from examples.etad.model.strategies import build_strategy
-from sgs import SequentialGradientSampler
+from sgs import SequentialGradientSampler, SourceBatch
 
 
 class ETAD(nn.Module):
@@ -47,18 +47,18 @@ class ETAD(nn.Module):
 
     def forward(
         self,
-        frames: Shaped[Tensor, "batch snippets channels frames height width"],
+        frames: Shaped[Tensor, "batch snippets channels frames height width"] | SourceBatch,
         gt_segments: Sequence[Float[Tensor, "_ 2"]] | None = None,
     ) -> DetectorOutput:
         """Encode all snippets, sample proposals and evaluate them.
 
         Args:
-            frames: RGB, uint8.
+            frames: RGB, uint8; or a source of such snippets for each video.
             gt_segments: The ground truth of each video, normalised; only strategies that are
                 guided by labels look at it, and only in training.
         """
         features = self.encode(frames)
-        index = self.propose(len(frames), gt_segments=gt_segments, features=features)
+        index = self.propose(len(features), gt_segments=gt_segments, features=features)
         chunk_size = None if self.training else self.proposal_chunk_size
         return self.detector(
             features, self.propose.proposals[index], proposal_chunk_size=chunk_size

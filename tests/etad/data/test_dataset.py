@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from examples.etad.data.annotations import VideoAnnotation
 from examples.etad.data.augmentation import Augmentation
-from examples.etad.data.dataset import VideoDataset, collate
+from examples.etad.data.dataset import Batch, Item, VideoDataset, collate
+from sgs import SourceBatch
 
 NUM_FRAMES = 24
 CLASSES = ("dive", "jump")
@@ -56,15 +57,21 @@ def open_dataset(videos: list[VideoAnnotation], **options: Any) -> VideoDataset:
     return VideoDataset(videos, **{**settings, **options})
 
 
+def frames_of(item: Item | Batch) -> torch.Tensor:
+    source = item["frames"]
+    rows = source.fetch(torch.arange(len(source)))
+    return rows.unflatten(0, source.lead_shape) if isinstance(source, SourceBatch) else rows
+
+
 def all_frames(dataset: VideoDataset) -> torch.Tensor:
-    return torch.stack([dataset[item]["frames"] for item in range(len(dataset))])
+    return torch.stack([frames_of(dataset[item]) for item in range(len(dataset))])
 
 
 def test_item_has_the_documented_tensors(videos: list[VideoAnnotation]) -> None:
     item = open_dataset(videos)[2]
-    assert item["frames"].shape == (6, 3, 4, 16, 16)
-    assert item["frames"].dtype == torch.uint8
-    assert item["frames"].is_contiguous()
+    assert frames_of(item).shape == (6, 3, 4, 16, 16)
+    assert frames_of(item).dtype == torch.uint8
+    assert frames_of(item).is_contiguous()
     assert item["gt_segments"].dtype == torch.float32
     assert torch.equal(item["gt_segments"], torch.tensor([[0.25, 0.5], [0.25, 0.5]]))
     assert item["gt_labels"].tolist() == [1, 1]
@@ -80,7 +87,7 @@ def test_video_without_actions_has_empty_ground_truth(videos: list[VideoAnnotati
 
 
 def test_frames_are_those_of_the_video_in_order(videos: list[VideoAnnotation]) -> None:
-    frames = open_dataset(videos, frame_size=32)[1]["frames"]
+    frames = frames_of(open_dataset(videos, frame_size=32)[1])
     # Snippets and frames together run through the 24 frames; columns 4 to 35 are in the middle.
     gray = frames.float().mean(dim=(1, 3, 4)).flatten()
     expected = 4.0 * torch.arange(NUM_FRAMES) + 2 * 19.5 + 15.5 + 5
@@ -88,15 +95,15 @@ def test_frames_are_those_of_the_video_in_order(videos: list[VideoAnnotation]) -
 
 
 def test_evaluation_sees_the_middle(videos: list[VideoAnnotation]) -> None:
-    whole = open_dataset(videos, frame_size=32)[1]["frames"]
-    middle = open_dataset(videos, frame_size=16)[1]["frames"]
+    whole = frames_of(open_dataset(videos, frame_size=32)[1])
+    middle = frames_of(open_dataset(videos, frame_size=16)[1])
     assert torch.equal(middle, whole[..., 8:24, 8:24])
 
 
 def test_without_resize_size_frames_are_scaled_to_the_frame_size(
     videos: list[VideoAnnotation],
 ) -> None:
-    frames = open_dataset(videos, resize_size=None)[0]["frames"]
+    frames = frames_of(open_dataset(videos, resize_size=None)[0])
     assert frames.shape == (6, 3, 4, 16, 16)
     columns = frames[0, 0, 0].float().mean(dim=0)
     assert columns[-1] - columns[0] > 60  # All 40 columns, 2 gray levels each.
@@ -109,7 +116,7 @@ def test_placement_and_stride_are_used(videos: list[VideoAnnotation]) -> None:
         ({"frame_stride": 2}, [[4, 6, 8], [16, 18, 20]]),
         ({"placement": "official"}, [[0, 1, 2], [21, 22, 23]]),
     ]:
-        frames = open_dataset(videos, **options, **choice)[0]["frames"]
+        frames = frames_of(open_dataset(videos, **options, **choice)[0])
         gray = frames[:, 0].float().mean(dim=(-2, -1))
         # Middle rows 8 to 23 and columns 12 to 27.
         number = (gray - 2 * 19.5 - 15.5) / 4
@@ -119,26 +126,26 @@ def test_placement_and_stride_are_used(videos: list[VideoAnnotation]) -> None:
 def test_video_shorter_than_one_snippet_loads(videos: list[VideoAnnotation]) -> None:
     for placement in ("centred", "official"):
         dataset = open_dataset(videos, frames_per_snippet=64, placement=placement)
-        assert dataset[0]["frames"].shape == (6, 3, 64, 16, 16)
+        assert frames_of(dataset[0]).shape == (6, 3, 64, 16, 16)
 
 
 def test_one_video_without_subset_and_actions_loads(videos: list[VideoAnnotation]) -> None:
     video = replace(videos[1], subset="", segments_s=(), labels=())
     batch = collate([open_dataset([video], classes=("action",))[0]])
-    assert batch["frames"].shape == (1, 6, 3, 4, 16, 16)
+    assert frames_of(batch).shape == (1, 6, 3, 4, 16, 16)
     assert batch["gt_segments"][0].shape == (0, 2)
 
 
 def test_negative_position_counts_from_the_end(videos: list[VideoAnnotation]) -> None:
     dataset = open_dataset(videos, augmentation=AUGMENTATION)
-    assert torch.equal(dataset[-1]["frames"], dataset[3]["frames"])
+    assert torch.equal(frames_of(dataset[-1]), frames_of(dataset[3]))
     with pytest.raises(IndexError, match="out of range"):
         dataset[4]
 
 
 def test_augmentation_is_the_same_for_all_frames_of_a_video(videos: list[VideoAnnotation]) -> None:
     for item in range(4):
-        frames = open_dataset(videos, augmentation=AUGMENTATION)[item]["frames"].float()
+        frames = frames_of(open_dataset(videos, augmentation=AUGMENTATION)[item]).float()
         # Frame t is frame 0 plus 4 t in every pixel, if all were cut out at the same place.
         steps = frames.transpose(1, 2).flatten(0, 1) - 4 * torch.arange(24.0).view(-1, 1, 1, 1)
         assert (steps - steps[0]).abs().max() < 6
@@ -166,7 +173,7 @@ def test_workers_do_not_change_the_data_and_see_the_epoch(videos: list[VideoAnno
     for epoch in range(2):
         dataset.set_epoch(epoch)
         expected = all_frames(dataset)
-        found = torch.cat([batch["frames"] for batch in loader])
+        found = torch.cat([frames_of(batch) for batch in loader])
         assert torch.equal(found, expected)
         epochs.append(found)
     assert not torch.equal(*epochs)
@@ -195,9 +202,9 @@ def test_changing_an_item_leaves_the_cache(videos: list[VideoAnnotation]) -> Non
     # Frames of the full size, where a view could be the cache itself.
     for size in ({"frame_size": 32, "resize_size": None}, {"num_snippets": 1}):
         dataset = open_dataset(videos, cache=True, **size)
-        before = dataset[0]["frames"].clone()
-        dataset[0]["frames"].zero_()
-        assert torch.equal(dataset[0]["frames"], before)
+        before = frames_of(dataset[0]).clone()
+        frames_of(dataset[0]).zero_()
+        assert torch.equal(frames_of(dataset[0]), before)
 
 
 def test_cache_bytes_count_every_distinct_frame_before_the_crop(
@@ -284,8 +291,8 @@ def test_collate_joins_videos_of_different_ground_truth(videos: list[VideoAnnota
     dataset = open_dataset(videos)
     items = [dataset[3], dataset[0]]
     batch = collate(items)
-    assert batch["frames"].shape == (2, 6, 3, 4, 16, 16)
-    assert torch.equal(batch["frames"][1], items[1]["frames"])
+    assert frames_of(batch).shape == (2, 6, 3, 4, 16, 16)
+    assert torch.equal(frames_of(batch)[1], frames_of(items[1]))
     assert [len(segments) for segments in batch["gt_segments"]] == [3, 0]
     assert [labels.tolist() for labels in batch["gt_labels"]] == [[1, 1, 1], []]
     assert batch["video_id"] == ["video3", "video0"]
@@ -311,3 +318,33 @@ def test_bad_argument_is_refused_before_any_video_is_read(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         open_dataset(videos, **options)
+
+
+def test_frames_are_decoded_no_further_than_asked_for(videos: list[VideoAnnotation]) -> None:
+    source = open_dataset(videos)[1]["frames"]
+    assert source.clip.pixels.num_decoded == 0
+    first = source.fetch(torch.tensor([0, 1]))
+    assert source.clip.pixels.num_decoded == 8
+    source.fetch(torch.tensor([4]))
+    assert source.clip.pixels.num_decoded == 20
+    # What is decoded is kept for the second pass.
+    assert torch.equal(source.fetch(torch.tensor([0, 1])), first)
+    assert source.clip.pixels.num_decoded == 20
+
+
+def test_frames_on_demand_are_those_decoded_at_once(videos: list[VideoAnnotation]) -> None:
+    for options in ({}, {"placement": "official", "frames_per_snippet": 64}, {"num_snippets": 40}):
+        now, later = (open_dataset(videos, cache=cache, **options) for cache in (True, False))
+        assert isinstance(now[1]["frames"].clip.pixels, torch.Tensor)
+        assert torch.equal(all_frames(now), all_frames(later))
+
+
+def test_damaged_file_is_named_when_its_frames_are_asked_for(
+    videos: list[VideoAnnotation], tmp_path: Path
+) -> None:
+    path = tmp_path / "moved.mp4"
+    path.write_bytes(videos[1].path.read_bytes())
+    source = open_dataset([replace(videos[1], path=path)])[0]["frames"]
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"moved.mp4': there is no such file"):
+        source.fetch(torch.tensor([0]))
