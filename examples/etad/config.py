@@ -61,9 +61,10 @@ class EncoderConfig:
     """The snippet encoder and its sequentialized gradient sampling (paper section 3.3).
 
     Args:
-        name: One of the encoders in `model/encoders`.
-        channels: Channels of its features.
+        name: One of `ENCODERS` in `model/encoders/build.py`.
+        channels: Channels of its features; 0 for its own number, which only motion_net can change.
         frozen: Keep its initial weights: the feature-based baseline.
+        frozen_stages: How many of its first stages keep them; 0 for none. The paper has 2.
         micro_batch_size: Snippets per call that keeps a graph, over all videos of the batch. The
             paper's K = 4 counts per video: 16 at its batch of 4.
         forward_micro_batch_size: Snippets per call of the first pass; 0: the same.
@@ -73,8 +74,9 @@ class EncoderConfig:
     """
 
     name: str = "motion_net"
-    channels: int = 128
+    channels: int = 0
     frozen: bool = False
+    frozen_stages: int = 0
     micro_batch_size: int = 16
     forward_micro_batch_size: int = 0
     ratio: float = 0.3

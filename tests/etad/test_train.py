@@ -117,6 +117,17 @@ def test_frozen_encoder_keeps_its_weights(videos: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(trained[n], initial[n]) for n in initial if n not in encoder)
 
 
+def test_published_encoder_trains_above_its_frozen_stages(videos: Path, tmp_path: Path) -> None:
+    published = ["encoder.name=resnet50_tsm", "encoder.channels=0", "encoder.frozen_stages=2"]
+    trained = start(tmp_path, videos, *published, "train.epochs=1")["model"]
+    torch.manual_seed(0)
+    config = override(load_config(train.DEFAULT_CONFIG), [*SETTINGS, *published])
+    initial = ETAD(config).encode.encoder
+    after = {name: trained[f"encode.encoder.{name}"] for name, _ in initial.named_parameters()}
+    changed = {n.split(".")[0] for n, p in initial.named_parameters() if not after[n].equal(p)}
+    assert changed == {"layer3", "layer4"}
+
+
 def test_finished_run_is_not_overwritten(finished: Path, videos: Path) -> None:
     with pytest.raises(SystemExit, match=r"exists already. Pass --resume to go on, or another"):
         start(finished, videos)

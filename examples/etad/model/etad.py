@@ -9,6 +9,7 @@ from aps import ProposalSampler
 from examples.etad.config import Config
 from examples.etad.model.detector import Detector
 from examples.etad.model.encoders.build import build_encoder
+from examples.etad.model.encoders.split import freeze_stages
 from examples.etad.model.output import DetectorOutput
 from examples.etad.model.strategies import build_strategy
 from sgs import SequentialGradientSampler, SourceBatch
@@ -23,8 +24,15 @@ class ETAD(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        encoder = build_encoder(config.encoder.name, channels=config.encoder.channels)
-        encoder.requires_grad_(not config.encoder.frozen)
+        encoder = build_encoder(
+            config.encoder.name,
+            channels=config.encoder.channels,
+            frames_per_snippet=config.data.frames_per_snippet,
+            frame_size=config.data.frame_size,
+        )
+        freeze_stages(encoder, config.encoder.frozen_stages)
+        if config.encoder.frozen:
+            encoder.requires_grad_(False)
         channels = encoder.feature_channels
         self.encode = SequentialGradientSampler(
             encoder,
