@@ -63,6 +63,7 @@ class EncoderConfig:
     Args:
         name: One of `ENCODERS` in `model/encoders/build.py`.
         channels: Channels of its features; 0 for its own number, which only motion_net can change.
+        checkpoint: File of published weights to start from; random weights if empty.
         frozen: Keep its initial weights: the feature-based baseline.
         frozen_stages: How many of its first stages keep them; 0 for none. The paper has 2.
         micro_batch_size: Snippets per call that keeps a graph, over all videos of the batch. The
@@ -75,6 +76,7 @@ class EncoderConfig:
 
     name: str = "motion_net"
     channels: int = 0
+    checkpoint: str = ""
     frozen: bool = False
     frozen_stages: int = 0
     micro_batch_size: int = 16

@@ -25,7 +25,7 @@ def main() -> None:
     arguments = parse_arguments()
     checkpoint = load_checkpoint(arguments.checkpoint)
     config = config_from(checkpoint["config"])
-    model = ETAD(config)
+    model = ETAD(config, pretrained=False)
     model.load_state_dict(checkpoint["model"])
     classes = tuple(checkpoint["classes"]) if config.detector.num_classes else ("action",)
     video = VideoAnnotation(

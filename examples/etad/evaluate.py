@@ -25,7 +25,7 @@ def main() -> None:
     config = override(config_from(checkpoint["config"]), arguments.set)
     videos = find_videos(config.data)
     torch.manual_seed(config.train.seed)
-    model = ETAD(config)
+    model = ETAD(config, pretrained=arguments.untrained)
     if not arguments.untrained:
         model.load_state_dict(checkpoint["model"])
     evaluation = evaluate(

@@ -103,7 +103,9 @@ class Run:
         self.epoch = 0
         self.device = pick_device(config.train.device)
         torch.manual_seed(config.train.seed)
-        self.model = ETAD(config).to(self.device)
+        # Where a checkpoint is, `resume` loads all weights from it.
+        pretrained = not self.checkpoint_path.exists()
+        self.model = ETAD(config, pretrained=pretrained).to(self.device)
         augmentation = Augmentation(
             seed=config.train.seed,
             random_crop=config.data.random_crop,

@@ -1,6 +1,7 @@
 """From frames to detections: encoder, proposal sampling and detector (paper Fig. 2)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from aps import ProposalSampler
 from examples.etad.config import Config
 from examples.etad.model.detector import Detector
 from examples.etad.model.encoders.build import build_encoder
+from examples.etad.model.encoders.pretrained import load_pretrained
 from examples.etad.model.encoders.split import freeze_stages
 from examples.etad.model.output import DetectorOutput
 from examples.etad.model.strategies import build_strategy
@@ -20,9 +22,11 @@ class ETAD(nn.Module):
 
     Args:
         config: The settings of the run; weights come from torch's default generator.
+        pretrained: Whether the encoder starts from the weights that the settings name, if they do.
+            False where others are loaded next.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, pretrained: bool = True) -> None:
         super().__init__()
         encoder = build_encoder(
             config.encoder.name,
@@ -30,6 +34,8 @@ class ETAD(nn.Module):
             frames_per_snippet=config.data.frames_per_snippet,
             frame_size=config.data.frame_size,
         )
+        if pretrained and config.encoder.checkpoint:
+            load_pretrained(encoder, Path(config.encoder.checkpoint))
         freeze_stages(encoder, config.encoder.frozen_stages)
         if config.encoder.frozen:
             encoder.requires_grad_(False)
