@@ -148,6 +148,17 @@ def test_colours_are_normalised_one_by_one(
     assert Normalise(statistics)(snippets.double()).dtype == torch.float32
 
 
+def test_each_encoder_has_the_colours_of_its_pretraining(built: dict[str, nn.Module]) -> None:
+    for name, (mean, std) in {
+        "resnet50_tsm": IMAGENET,
+        "r2plus1d_34": KINETICS,
+        "videomae_small": IMAGENET,
+    }.items():
+        normalise = built[name].normalise
+        assert normalise.mean.flatten().equal(torch.tensor(mean))
+        assert normalise.std.flatten().equal(torch.tensor(std))
+
+
 def test_colour_statistics_of_both_pretrainings() -> None:
     # As fractions of full intensity, from the papers' own code bases.
     for statistics, mean, std in (

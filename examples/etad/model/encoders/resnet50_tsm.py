@@ -77,7 +77,9 @@ class _Stem(nn.Module):
     def forward(self, snippets: Float[Tensor, "items 3 frames height width"]) -> Maps:
         frames = snippets.transpose(1, 2)
         maps = F.relu_(self.bn1(self.conv1(frames.flatten(0, 1))))
-        return F.max_pool2d(maps, 3, stride=2, padding=1).unflatten(0, frames.shape[:2])
+        maps = F.max_pool2d(maps, 3, stride=2, padding=1)
+        result: Tensor = maps.unflatten(0, frames.shape[:2])
+        return result
 
 
 class _Bottleneck(nn.Module):
@@ -105,4 +107,5 @@ class _Bottleneck(nn.Module):
         branch = F.relu_(self.bn1(self.conv1(branch)))
         branch = F.relu_(self.bn2(self.conv2(branch)))
         branch = self.bn3(self.conv3(branch))
-        return F.relu_(branch.add_(shortcut)).unflatten(0, maps.shape[:2])
+        result: Tensor = F.relu_(branch.add_(shortcut)).unflatten(0, maps.shape[:2])
+        return result

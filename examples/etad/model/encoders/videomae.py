@@ -1,5 +1,7 @@
 """VideoMAE, from the configuration that `transformers` has for it."""
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -81,7 +83,7 @@ class _Tokens(nn.Module):
         self.shape = shape
         self.embeddings = embeddings
         # A plain attribute would be copied to the device again for each micro-batch.
-        table = embeddings.position_embeddings
+        table: Any = embeddings.position_embeddings
         del embeddings.position_embeddings
         embeddings.register_buffer("position_embeddings", table, persistent=False)
 
