@@ -66,9 +66,11 @@ class EncoderConfig:
         checkpoint: File of published weights to start from; random weights if empty.
         frozen: Keep its initial weights: the feature-based baseline.
         frozen_stages: How many of its first stages keep them; 0 for none. The paper has 2.
+        stem_on_host: Keep what the frozen stages return for the second pass in host memory.
         micro_batch_size: Snippets per call that keeps a graph, over all videos of the batch. The
             paper's K = 4 counts per video: 16 at its batch of 4.
         forward_micro_batch_size: Snippets per call of the first pass; 0: the same.
+        kept_graphs: Calls of the first pass that keep their graph instead of being repeated.
         ratio: Fraction of the snippets of each video whose gradient is computed (γ).
         sampler: Strategy; one of `STRATEGIES` in `model/strategies.py`.
         weights: "inverse_probability" or "none", as in `SequentialGradientSampler`.
@@ -79,8 +81,10 @@ class EncoderConfig:
     checkpoint: str = ""
     frozen: bool = False
     frozen_stages: int = 0
+    stem_on_host: bool = False
     micro_batch_size: int = 16
     forward_micro_batch_size: int = 0
+    kept_graphs: int = 0
     ratio: float = 0.3
     sampler: str = "random"
     weights: str = "inverse_probability"

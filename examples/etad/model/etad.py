@@ -11,7 +11,7 @@ from examples.etad.config import Config
 from examples.etad.model.detector import Detector
 from examples.etad.model.encoders.build import build_encoder
 from examples.etad.model.encoders.pretrained import load_pretrained
-from examples.etad.model.encoders.split import freeze_stages
+from examples.etad.model.encoders.split import split_encoder
 from examples.etad.model.output import DetectorOutput
 from examples.etad.model.strategies import build_strategy
 from sgs import SequentialGradientSampler, SourceBatch
@@ -36,18 +36,20 @@ class ETAD(nn.Module):
         )
         if pretrained and config.encoder.checkpoint:
             load_pretrained(encoder, Path(config.encoder.checkpoint))
-        freeze_stages(encoder, config.encoder.frozen_stages)
+        stem, trunk = split_encoder(encoder, config.encoder.frozen_stages)
         if config.encoder.frozen:
             encoder.requires_grad_(False)
-        channels = encoder.feature_channels
         self.encode = SequentialGradientSampler(
-            encoder,
+            trunk,
             micro_batch_size=config.encoder.micro_batch_size,
             forward_micro_batch_size=config.encoder.forward_micro_batch_size or None,
             ratio=config.encoder.ratio,
             sampler=build_strategy(config.encoder.sampler),
             weights=config.encoder.weights,
             item_dim=1,
+            kept_graphs=config.encoder.kept_graphs,
+            frozen_stem=stem,
+            stem_cache_device="cpu" if config.encoder.stem_on_host else None,
         )
         self.propose = ProposalSampler(
             build_strategy(config.proposals.sampler),
@@ -56,7 +58,7 @@ class ETAD(nn.Module):
             max_duration=config.proposals.max_duration or None,
             evaluation_ratio=config.proposals.evaluation_ratio,
         )
-        self.detector = Detector(config.detector, in_channels=channels)
+        self.detector = Detector(config.detector, in_channels=encoder.feature_channels)
         self.proposal_chunk_size = config.proposals.chunk_size
 
     def forward(

@@ -1,4 +1,4 @@
-"""Freezing the first stages of an encoder, and running them on their own."""
+"""Taking the first stages of an encoder apart, which do not train."""
 
 from collections import OrderedDict
 
@@ -7,37 +7,19 @@ from torch import nn
 from examples.etad.model.encoders.staged import StagedEncoder
 
 
-def freeze_stages(encoder: nn.Module, frozen_stages: int) -> None:
-    """Stop the training of the first stages and of what comes before them.
+def split_encoder(encoder: nn.Module, frozen_stages: int) -> tuple[nn.Sequential | None, nn.Module]:
+    """Freeze the first stages and what comes before them, and return them apart from the others.
 
-    The paper freezes two (section 4.1). For ResNets these are the stem, layer1 and layer2; for
-    transformers a stage is a layer.
+    `trunk(stem(snippets))` is the same as `encoder(snippets)`, to the last bit. Modules are shared,
+    not copied, and keep their names. The paper freezes two stages (section 4.1): for ResNets these
+    are the stem, layer1 and layer2; for transformers a stage is a layer.
 
     Args:
         encoder: Its parameters are marked in place.
-        frozen_stages: How many; 0 for none.
-
-    Raises:
-        ValueError: If the encoder does not have so many stages.
-    """
-    if frozen_stages == 0:
-        return
-    frozen, _ = _cut(encoder, frozen_stages, caller="freeze_stages")
-    nn.Sequential(frozen).requires_grad_(False)
-
-
-def split_encoder(encoder: nn.Module, frozen_stages: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Freeze the first stages and return them apart from the others.
-
-    `trunk(stem(snippets))` is the same as `encoder(snippets)`, to the last bit. Modules are shared,
-    not copied, and keep their names.
-
-    Args:
-        encoder: Its parameters are marked in place, as by `freeze_stages`.
-        frozen_stages: How many stages the stem has, at least 1.
+        frozen_stages: How many stages the stem has; 0 for no stem.
 
     Returns:
-        The stem, which has nothing to train, and the trunk.
+        The stem, which has nothing to train, and the trunk; None and the encoder if there is none.
 
     Raises:
         ValueError: If the encoder does not have so many stages.
@@ -50,17 +32,12 @@ def split_encoder(encoder: nn.Module, frozen_stages: int) -> tuple[nn.Sequential
         >>> [name for name, _ in trunk.named_children()]
         ['layer3', 'layer4', 'pool']
     """
-    frozen, others = _cut(encoder, frozen_stages, caller="split_encoder")
-    return nn.Sequential(frozen).requires_grad_(False), nn.Sequential(others)
-
-
-def _cut(
-    encoder: nn.Module, frozen_stages: int, *, caller: str
-) -> tuple[OrderedDict[str, nn.Module], OrderedDict[str, nn.Module]]:
+    if frozen_stages == 0:
+        return None, encoder
     if not isinstance(encoder, StagedEncoder):
         raise ValueError(
-            f"{caller}(frozen_stages={frozen_stages}): {type(encoder).__name__} has no stages. "
-            "Set encoder.frozen_stages=0, or choose another encoder."
+            f"split_encoder(frozen_stages={frozen_stages}): {type(encoder).__name__} has no stages."
+            " Set encoder.frozen_stages=0, or choose another encoder."
         )
     parts = list(encoder.named_children())
     names = [name for name, _ in parts]
@@ -68,8 +45,9 @@ def _cut(
     if last not in names:
         num_stages = sum(name.startswith("layer") for name in names)
         raise ValueError(
-            f"{caller}(frozen_stages={frozen_stages}): expected 1 to {num_stages}, the stages of "
-            "this encoder."
+            f"split_encoder(frozen_stages={frozen_stages}): expected 0 to {num_stages}, the stages "
+            "of this encoder."
         )
     end = names.index(last) + 1
-    return OrderedDict(parts[:end]), OrderedDict(parts[end:])
+    stem, trunk = OrderedDict(parts[:end]), OrderedDict(parts[end:])
+    return nn.Sequential(stem).requires_grad_(False), nn.Sequential(trunk)
