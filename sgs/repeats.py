@@ -44,16 +44,17 @@ def repeats_of(
     sampled = torch.zeros(num_items, dtype=torch.bool, device="cpu")
     sampled[positions] = True
     kept = [m for m in micro_batches if m.graph and (uses_all_kept or sampled[m.index].any())]
+    # Without items there is one call, on none.
     rest = [m for m in micro_batches if not m.graph]
+    whole = [m for m in rest if len(m.index) == 0 or sampled[m.index].any()]
     if couples_items or any(m.drew for m in micro_batches):
-        # Without items there is one call, on none.
-        whole = [m for m in rest if len(m.index) == 0 or sampled[m.index].any()]
         _refuse_larger(whole, size)
+        return kept + whole
+    if all(sampled[m.index].all() and len(m.index) <= size for m in whole):
         return kept + whole
     for micro_batch in kept:
         sampled[micro_batch.index] = False
-    left = sampled.nonzero()[:, 0]
-    parts = left.split(size) if len(left) or not kept else ()
+    parts = sampled.nonzero()[:, 0].split(size)
     return kept + [MicroBatch(index, micro_batches[0].random_state) for index in parts]
 
 
