@@ -1,0 +1,105 @@
+"""Tensors without memory: operations run on their shapes alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_ATEN = torch.ops.aten
+
+
+class DryRun(TorchDispatchMode):
+    """Runs operations on fake tensors, which have a shape, a dtype and a device, but no values.
+
+    NOTE [ Real index, fake features ]
+    Which items share a micro-batch is worked out on tensors in host memory, whose values matter.
+    So tensors that are made from nothing are real unless `faking` is entered, and an operation is
+    fake if one of its arguments is. What asks fake tensors for values, to compare both passes or
+    to choose a branch, gets an answer: they are equal, and every number is 0. The caller's
+    generators move where an operation would have drawn from them: set them back.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._is_faking = False
+
+    @contextmanager
+    def faking(self) -> Iterator[None]:
+        """Let new tensors be fake inside."""
+        before, self._is_faking = self._is_faking, True
+        try:
+            yield
+        finally:
+            self._is_faking = before
+
+    def fake(self, tensor: Tensor) -> Tensor:
+        """Return a fake tensor like a real, meta or fake one, in memory of its own."""
+        with torch.no_grad(), self.fake_mode:
+            made = torch.empty_like(tensor, device="cpu").requires_grad_(tensor.requires_grad)
+        return _as_parameter(made) if isinstance(tensor, nn.Parameter) else made
+
+    def copy(self, value: Any) -> Any:
+        """Copy modules or pytrees of tensors deeply, with fake tensors in the copy."""
+        with _FakeCopies(self):
+            return copy.deepcopy(value)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation, or answer in its place."""
+        kwargs = kwargs or {}
+        if func is _ATEN._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+            return torch.zeros((), dtype=args[0].dtype, device="cpu").item()
+        if func is _ATEN.equal.default and any(isinstance(x, FakeTensor) for x in args):
+            return args[0].shape == args[1].shape
+        with self.fake_mode if self._is_faking else nullcontext():
+            result = func(*args, **kwargs)
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            _draw(func, args, kwargs, result)
+        return result
+
+
+def _draw(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    """Draw a number where an operation would have drawn: sgs asks whether the encoder does."""
+    names = (argument.name for argument in func._schema.arguments)
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    # Attention is tagged as random whether it drops out or not.
+    if any(isinstance(x, FakeTensor) for x in pytree.tree_leaves(result)):
+        generator = given.get("generator")
+        on_cpu = generator is None or generator.device.type == "cpu"
+        if on_cpu and given.get("dropout_p") != 0:
+            torch.empty(1, device="cpu").uniform_(generator=generator)
+
+
+class _FakeCopies(TorchFunctionMode):
+    """Makes the copies of tensors fake in `copy.deepcopy`."""
+
+    def __init__(self, dry_run: DryRun) -> None:
+        super().__init__()
+        self._dry_run = dry_run
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is Tensor.clone:  # a parameter copies itself so
+            return self._dry_run.fake(args[0])
+        if func is not Tensor.__deepcopy__:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        if id(tensor) not in memo:
+            memo[id(tensor)] = self._dry_run.fake(tensor)
+        return memo[id(tensor)]
+
+
+def _as_parameter(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach(), requires_grad=tensor.requires_grad)
