@@ -68,24 +68,31 @@ class LiveBytes(TorchDispatchMode):
             self.category = before
 
     def assign(self, tensors: Iterable[Any], category: str) -> None:
-        """Move the memory of some tensors to a category; uncounted memory is counted from now on.
+        """Say what the memory of some tensors is for, also of those that were there before.
 
         Args:
             tensors: Tensors; other objects are skipped.
-            category: Where to. "" stands for not counting it.
+            category: A name; `IGNORED` for memory that is never counted, such as the host's.
         """
         for tensor in tensors:
             if isinstance(tensor, self._only):
                 self._assign(tensor, category)
 
+    def move(self, category: str, to: str) -> None:
+        """Move all memory of a category to another."""
+        for known in self._known.values():
+            if known.category == category:
+                known.category = to
+        self.current[to] += self.current.pop(category, 0)
+
     def _assign(self, tensor: Tensor, category: str) -> None:
         known = self._known.get(tensor.untyped_storage()._cdata)
         if known is None:
             self._add(tensor, category)
-        elif known.category != category:
-            self._resize(known, 0)
+        elif known.category not in (category, IGNORED):
+            self.current[known.category] -= known.size
+            self.current[category] += known.size
             known.category = category
-            self._resize(known, self._taken(tensor))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -1,0 +1,233 @@
+"""`estimate`: what a training step will take, without a GPU and without the memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
+from torch.utils import _pytree as pytree
+
+from sgs.distributed import bare, is_sharded
+from sgs.features import is_differentiable
+from sgs.items import Shared
+from sgs.live_bytes import IGNORED
+from sgs.methods import Arguments, Method, WatchedEncoder
+from sgs.module import SequentialGradientSampler
+from sgs.random_state import RandomState, random_sources
+from sgs.rehearsal import CATEGORIES, ITEMS, PARAMETERS, Rehearsal
+from sgs.training_step import MakeOptimizer, optimizer_of, peak_of_step
+
+METHODS = ("sgs", "naive", "checkpointed")
+CUDA_BLOCK = 512
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one training step takes.
+
+    Attributes:
+        method: "sgs", "naive" or "checkpointed".
+        num_items: The number of items, of all videos.
+        bytes_by_category: The bytes alive when they are most: "parameters" (with buffers),
+            "gradients", "optimizer_state", "items", "features" (with their gradients and copies),
+            "activations" of the encoder, and what the "head" and the loss hold.
+        flops: Operations of "forward" (stage 1), "head" and "backward" (stage 3, with its forward).
+    """
+
+    method: str
+    num_items: int
+    bytes_by_category: dict[str, int]
+    flops: dict[str, int]
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most bytes that are alive at once."""
+        return sum(self.bytes_by_category.values())
+
+    @property
+    def total_flops(self) -> int:
+        """The operations of the whole step."""
+        return sum(self.flops.values())
+
+    def __str__(self) -> str:
+        """Show a table."""
+        rows = [(name, _readable(size)) for name, size in self.bytes_by_category.items() if size]
+        rows.append(("peak memory", _readable(self.peak_bytes)))
+        rows += [(f"{name} TFLOP", f"{n / 1e12:.4g}") for name, n in self.flops.items()]
+        head = f"{self.method}, {self.num_items} items (estimated)"
+        return "\n".join([head, *(f"  {name:<16} {value:>12}" for name, value in rows)])
+
+
+def estimate(
+    sampler: SequentialGradientSampler,
+    items: Any,
+    *,
+    method: str = "sgs",
+    head: Callable[[Any], Tensor] | None = None,
+    optimizer: MakeOptimizer | None = None,
+    items_on_device: bool = True,
+    autocast: torch.dtype | None = None,
+) -> Estimate:
+    """Count the memory and the operations of a training step, without running it.
+
+    A whole step of an ordinary loop runs on fake tensors, which have a shape and no values: forward
+    pass, head and loss, backward, `optimizer.step()`, and the next one with the optimizer's state,
+    gradients set to None in between. No memory is allocated, and neither the encoder nor any random
+    state changes. Micro-batches of one size are alike, so two of each size run for all of them: the
+    time does not depend on the number of items, apart from the head's.
+
+    The peak is that of the tensors, in blocks as the allocator of CUDA hands them out. Not seen are
+    the CUDA context, workspaces of cuDNN and cuBLAS, the fragmentation of the allocator, tensors
+    in host memory, and kernels that a GPU would choose otherwise than a CPU.
+
+    Args:
+        sampler: The sampler to train with; its encoder may be on the meta device, where it takes
+            no memory either.
+        items: What the sampler is called with: a tensor, on the meta device if it should take no
+            memory; a tuple of arguments, or a dict of keyword arguments, as the encoder has them.
+        method: "sgs" for the sampler; "naive" for one call of its encoder in one graph;
+            "checkpointed" for a graph of micro-batches of `micro_batch_size`, each in a
+            `torch.utils.checkpoint`. The last two train all items, whatever the ratio.
+        head: Maps features to the loss; the parameters of a module train along. The mean square of
+            the features if None.
+        optimizer: Makes an optimizer of a list of parameters, e.g. `torch.optim.AdamW`. No
+            optimizer's step if None.
+        items_on_device: Whether all items lie on the device. If False, they stay in host memory and
+            what the encoder is called with is copied.
+        autocast: The precision of `torch.autocast`; that of the tensors if None.
+
+    Returns:
+        The peak by category, and the operations by part; print it for a table.
+
+    Raises:
+        TypeError: If `sampler` is no `SequentialGradientSampler`, its parameters are sharded, or
+            the encoder or the head cannot be copied.
+        ValueError: If `method` is unknown, the loss is no single number, or as a call.
+        RuntimeError: If the encoder or the head computes shapes from values, or as a call.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     encoder, items = nn.Linear(1000, 1000), torch.empty(10**6, 1000)
+        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=100)
+        >>> estimate(sampler, items, items_on_device=False).peak_bytes < 20e9
+        True
+    """
+    _validate(sampler, method)
+    rehearsal = Rehearsal(block=CUDA_BLOCK)
+    encoder = _copied(rehearsal, bare(sampler.encoder), "encoder")
+    loss_of = _mean_square if head is None else _copied(rehearsal, head, "head")
+    arguments = _arguments(rehearsal, items)
+    rehearsal.memory.assign(pytree.tree_leaves(arguments), ITEMS if items_on_device else IGNORED)
+    trained = _register(rehearsal, (encoder, loss_of))
+    run = Method(sampler, WatchedEncoder(encoder, rehearsal), rehearsal, items_on_device)
+    with _no_trace(encoder), _explained():
+        peak = peak_of_step(
+            rehearsal,
+            lambda: run.features(method, arguments),
+            loss_of,
+            autocast=autocast,
+            optimizer=optimizer_of(optimizer, trained),
+        )
+    found = {name: peak[name] for name in CATEGORIES}
+    return Estimate(method, run.num_items(arguments), found, rehearsal.flops_by_part())
+
+
+def _validate(sampler: Any, method: str) -> None:
+    if not isinstance(sampler, SequentialGradientSampler):
+        raise TypeError(
+            f"estimate(sampler={type(sampler).__name__}): expected a SequentialGradientSampler, "
+            "whose options are those of the estimate."
+        )
+    if method not in METHODS:
+        raise ValueError(f"estimate(method={method!r}): expected one of {METHODS}.")
+    if any(is_sharded(parameter) for parameter in sampler.parameters()):
+        raise TypeError(
+            "estimate(sampler=...): the encoder's parameters are sharded, and what a process holds "
+            "of them changes in a step. Estimate before fully_shard()."
+        )
+
+
+def _copied(rehearsal: Rehearsal, value: Any, name: str) -> Any:
+    try:
+        return rehearsal.dry_run.copy(value)
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"estimate: the {name} cannot be copied by copy.deepcopy ({error}), which keeps yours "
+            "as it is. Remove what it holds besides modules and tensors, or build it anew."
+        ) from error
+
+
+def _arguments(rehearsal: Rehearsal, items: Any) -> Arguments:
+    given: Any = items if isinstance(items, tuple | dict) else (items,)
+    copied = rehearsal.dry_run.copy(pytree.tree_map(_leaf, given))
+    return ((), copied) if isinstance(copied, dict) else (copied, {})
+
+
+def _leaf(value: Any) -> Any:
+    """Cut a tensor off its graph: only leaves can be copied."""
+    if isinstance(value, Shared):
+        return Shared(pytree.tree_map(_leaf, value.value))
+    needs_gradient = isinstance(value, Tensor) and value.requires_grad
+    return value.detach().requires_grad_() if needs_gradient else value
+
+
+def _register(rehearsal: Rehearsal, parts: tuple[Any, ...]) -> list[Tensor]:
+    """Count what is there before the step, and return the parameters that train."""
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    parameters = list({id(p): p for part in modules for p in part.parameters()}.values())
+    buffers = [buffer for part in modules for buffer in part.buffers()]
+    rehearsal.memory.assign([*parameters, *buffers], PARAMETERS)
+    rehearsal.watch_parameters(parameters)
+    return [parameter for parameter in parameters if parameter.requires_grad]
+
+
+@contextmanager
+def _no_trace(encoder: nn.Module) -> Iterator[None]:
+    """Put all random states back, and let the caller's modes not matter."""
+    sources = random_sources(encoder, [torch.device("cpu")])
+    with (
+        RandomState.capture(sources).restored(),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        yield
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except _NEED_VALUES as error:
+        raise RuntimeError(
+            f"estimate: the encoder or the head computes a shape from the values of a tensor, or "
+            f"uses an operation that is only known to run on values ({error}). Estimates have no "
+            "values. Leave that part out, e.g. with a simpler head."
+        ) from error
+
+
+_NEED_VALUES = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
+
+
+def _mean_square(features: Any) -> Tensor:
+    leaves = [x for x in pytree.tree_leaves(features) if isinstance(x, Tensor)]
+    return torch.stack([x.square().mean() for x in leaves if is_differentiable(x)]).sum()
+
+
+def _readable(size: int) -> str:
+    power = 0 if size == 0 else min(int(math.log2(size)) // 10, len(UNITS) - 1)
+    return f"{size / 2 ** (10 * power):.4g} {UNITS[power]}"
