@@ -27,7 +27,7 @@ class FlopCount(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.place: Any = None
         self.by_place: Counter[Any] = Counter()
 

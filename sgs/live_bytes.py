@@ -44,7 +44,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, *, block: int = 1, only: type[Tensor] = Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._block = block
         self._only = only
         self._known: dict[int, _Allocation] = {}

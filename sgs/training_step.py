@@ -77,12 +77,11 @@ def optimizer_of(
 
 
 def _checked(loss: Any) -> Tensor:
-    is_number = isinstance(loss, Tensor) and loss.numel() == 1
-    if not is_number or not loss.requires_grad:
-        got = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(
-            f"estimate(head=...): expected a loss of a single number that requires a gradient, got "
-            f"{got}. Let the head return the loss, and the encoder or the head have parameters that"
-            " train."
-        )
-    return loss
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.requires_grad:
+        return loss
+    got = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+    raise ValueError(
+        f"estimate(head=...): expected a loss of a single number that requires a gradient, got "
+        f"{got}. Let the head return the loss, and the encoder or the head have parameters that "
+        "train."
+    )
