@@ -15,6 +15,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _ATEN = torch.ops.aten
+# The bytes of a generator's state, on the CPU and on a GPU: its copy needs the values.
+GENERATOR_STATES = (torch.default_generator.get_state().numel(), 16)
 
 
 class DryRun(TorchDispatchMode):
@@ -44,8 +46,12 @@ class DryRun(TorchDispatchMode):
 
     def fake(self, tensor: Tensor) -> Tensor:
         """Return a fake tensor like a real, meta or fake one, in memory of its own."""
+        is_fake = isinstance(tensor, FakeTensor)  # of another mode, which must not meet this one
         with torch.no_grad(), self.fake_mode:
-            made = torch.empty_like(tensor, device="cpu").requires_grad_(tensor.requires_grad)
+            like = (
+                torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu") if is_fake else tensor
+            )
+            made = torch.empty_like(like, device="cpu").requires_grad_(tensor.requires_grad)
         return _as_parameter(made) if isinstance(tensor, nn.Parameter) else made
 
     def copy(self, value: Any) -> Any:
@@ -96,6 +102,8 @@ class _FakeCopies(TorchFunctionMode):
         if func is not Tensor.__deepcopy__:
             return func(*args, **(kwargs or {}))
         tensor, memo = args
+        if tensor.dtype is torch.uint8 and tensor.numel() in GENERATOR_STATES:
+            return func(tensor, memo)
         if id(tensor) not in memo:
             memo[id(tensor)] = self._dry_run.fake(tensor)
         return memo[id(tensor)]
