@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils import _pytree as pytree
 
 from sgs.distributed import bare, is_sharded
+from sgs.estimated_step import Estimate
 from sgs.features import is_differentiable
 from sgs.items import Shared
 from sgs.live_bytes import IGNORED
@@ -29,44 +28,6 @@ from sgs.training_step import MakeOptimizer, optimizer_of, peak_of_step
 
 METHODS = ("sgs", "naive", "checkpointed")
 CUDA_BLOCK = 512
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What one training step takes.
-
-    Attributes:
-        method: "sgs", "naive" or "checkpointed".
-        num_items: The number of items, of all videos.
-        bytes_by_category: The bytes alive when they are most: "parameters" (with buffers),
-            "gradients", "optimizer_state", "items", "features" (with their gradients and copies),
-            "activations" of the encoder, and what the "head" and the loss hold.
-        flops: Operations of "forward" (stage 1), "head" and "backward" (stage 3, with its forward).
-    """
-
-    method: str
-    num_items: int
-    bytes_by_category: dict[str, int]
-    flops: dict[str, int]
-
-    @property
-    def peak_bytes(self) -> int:
-        """The most bytes that are alive at once."""
-        return sum(self.bytes_by_category.values())
-
-    @property
-    def total_flops(self) -> int:
-        """The operations of the whole step."""
-        return sum(self.flops.values())
-
-    def __str__(self) -> str:
-        """Show a table."""
-        rows = [(name, _readable(size)) for name, size in self.bytes_by_category.items() if size]
-        rows.append(("peak memory", _readable(self.peak_bytes)))
-        rows += [(f"{name} TFLOP", f"{n / 1e12:.4g}") for name, n in self.flops.items()]
-        head = f"{self.method}, {self.num_items} items (estimated)"
-        return "\n".join([head, *(f"  {name:<16} {value:>12}" for name, value in rows)])
 
 
 def estimate(
@@ -226,8 +187,3 @@ _NEED_VALUES = (
 def _mean_square(features: Any) -> Tensor:
     leaves = [x for x in pytree.tree_leaves(features) if isinstance(x, Tensor)]
     return torch.stack([x.square().mean() for x in leaves if is_differentiable(x)]).sum()
-
-
-def _readable(size: int) -> str:
-    power = 0 if size == 0 else min(int(math.log2(size)) // 10, len(UNITS) - 1)
-    return f"{size / 2 ** (10 * power):.4g} {UNITS[power]}"

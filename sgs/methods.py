@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
-from samplers import AbstractSampler, Candidates
-from sgs.engine import MicroBatch, TwoPasses
-from sgs.features import FeatureBuffer
+from sgs.abridged import AbridgedPasses
+from sgs.engine import TwoPasses
 from sgs.items import ItemCall, Shared
 from sgs.module import SequentialGradientSampler
 from sgs.rehearsal import BACKWARD, FEATURES, FORWARD, ITEMS, Rehearsal, rehearsed
-from sgs.subset import Subset
+from sgs.spread_out import SpreadOut, SpreadOutLate
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -42,72 +39,6 @@ class WatchedEncoder(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the encoder."""
         return self._rehearsal.encode(self.encoder, args, kwargs)
-
-
-class AbridgedPasses(TwoPasses):
-    """Both passes, with a few micro-batches of each size in the place of all."""
-
-    rehearsal: Rehearsal
-    _first_groups: Sequence[Tensor]
-
-    def encode(self, groups: Sequence[Tensor]) -> FeatureBuffer:
-        """Run a part of stage 1."""
-        self._first_groups = groups
-        return super().encode(self._abridge(FORWARD, groups, len))
-
-    def _groups(self, subset: Subset) -> list[MicroBatch]:
-        groups = super()._groups(subset)
-        if not self._repeat_whole:
-            return self._abridge(BACKWARD, groups, lambda group: len(group.index))
-        sampled = torch.zeros(self.call.num_items, dtype=torch.bool, device="cpu")
-        sampled[subset.positions] = True
-        sizes = [len(index) for index in self._first_groups if sampled[index].any()]
-        self.rehearsal.announce(BACKWARD, sizes=sizes, made=[len(g.index) for g in groups])
-        return groups
-
-    def _abridge(self, name: str, groups: Sequence[Any], size: Callable[[Any], int]) -> list[Any]:
-        sizes = [size(group) for group in groups]
-        made = rehearsed(sizes)
-        self.rehearsal.announce(name, sizes=sizes, made=[sizes[i] for i in made])
-        return [groups[i] for i in made]
-
-
-@dataclass(frozen=True)
-class SpreadOut(AbstractSampler):
-    """Stands for any strategy that draws before stage 1: it costs the same, and draws nothing.
-
-    Where micro-batches are repeated whole, a subset costs the more of them the more it is spread
-    out: this one meets as many as there can be.
-
-    Args:
-        micro_batch_size: Items per call of the first pass.
-    """
-
-    micro_batch_size: int
-
-    @property
-    def has_inclusion_probability(self) -> bool:
-        """Always."""
-        return True
-
-    def _sample(
-        self, candidates: Candidates, count: int, generator: torch.Generator
-    ) -> Int64[Tensor, " count"]:
-        position = torch.arange(candidates.num_items)
-        order = (position % self.micro_batch_size).sort(stable=True).indices
-        return order[:count]
-
-    def _inclusion_probability(
-        self, candidates: Candidates, count: int
-    ) -> Float64[Tensor, " items"]:
-        items = candidates.num_items
-        return torch.full((items,), count / items, dtype=torch.float64)
-
-
-class SpreadOutLate(SpreadOut):
-    """Likewise, for strategies that draw by features."""
-
-    requires = frozenset({"features"})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""What stands for a strategy where only the cost of its subset matters."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from samplers import AbstractSampler, Candidates
+
+
+@dataclass(frozen=True)
+class SpreadOut(AbstractSampler):
+    """Stands for any strategy that draws before stage 1: it costs the same, and draws nothing.
+
+    Where micro-batches are repeated whole, a subset costs the more of them the more it is spread
+    out: this one meets as many as there can be.
+
+    Args:
+        micro_batch_size: Items per call of the first pass.
+    """
+
+    micro_batch_size: int
+
+    @property
+    def has_inclusion_probability(self) -> bool:
+        """Always."""
+        return True
+
+    def _sample(
+        self, candidates: Candidates, count: int, generator: torch.Generator
+    ) -> Int64[Tensor, " count"]:
+        position = torch.arange(candidates.num_items)
+        order = (position % self.micro_batch_size).sort(stable=True).indices
+        return order[:count]
+
+    def _inclusion_probability(
+        self, candidates: Candidates, count: int
+    ) -> Float64[Tensor, " items"]:
+        items = candidates.num_items
+        return torch.full((items,), count / items, dtype=torch.float64)
+
+
+class SpreadOutLate(SpreadOut):
+    """Likewise, for strategies that draw by features."""
+
+    requires = frozenset({"features"})
