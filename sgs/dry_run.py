@@ -103,7 +103,7 @@ class _FakeCopies(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         tensor, memo = args
         if tensor.dtype is torch.uint8 and tensor.numel() in GENERATOR_STATES:
-            return func(tensor, memo)
+            return func(tensor, memo)  # type: ignore[no-untyped-call]
         if id(tensor) not in memo:
             memo[id(tensor)] = self._dry_run.fake(tensor)
         return memo[id(tensor)]

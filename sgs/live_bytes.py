@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -90,9 +91,10 @@ class LiveBytes(TorchDispatchMode):
         if known is None:
             self._add(tensor, category)
         elif known.category not in (category, IGNORED):
-            self.current[known.category] -= known.size
-            self.current[category] += known.size
-            known.category = category
+            size = known.size
+            self._resize(known, 0)
+            known.category, known.size = category, 0
+            self._resize(known, size)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -102,8 +104,10 @@ class LiveBytes(TorchDispatchMode):
         result = func(*args, **kwargs)
         unknown = [x for x in pytree.tree_leaves(result) if self._is_unknown(x)]
         if unknown:
-            # Views of what was there before are no new memory.
-            self._add_all(pytree.tree_leaves((args, kwargs)), IGNORED)
+            # Views of what was there before are no new memory. `torch.tensor` shows what it makes
+            # as an argument.
+            if func is not torch.ops.aten.lift_fresh.default:
+                self._add_all(pytree.tree_leaves((args, kwargs)), IGNORED)
             self._add_all(unknown, self.category)
         return result
 

@@ -1,0 +1,416 @@
+import random
+import resource
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from samplers import DPP, Random
+from sgs import Estimate, SequentialGradientSampler, Shared, estimate, freeze_batch_norm
+from sgs import estimation, rehearsal
+from sgs.live_bytes import LiveBytes
+
+METHODS = ("sgs", "naive", "checkpointed")
+NUM_ITEMS, MICRO_BATCH_SIZE = 14, 4
+adamw = partial(torch.optim.AdamW, foreach=True)
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.patches = nn.Conv2d(3, 16, 4, stride=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(self.patches(x).flatten(2).transpose(1, 2)).mean(1)
+
+
+class Recomputed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = convolutions()[:3]
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = checkpoint(self.stem, x, use_reentrant=False)
+        return self.last(y.mean((2, 3)))
+
+
+def convolutions() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8).eval(),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 8, 3, bias=False),
+        nn.GELU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+def frozen_stem() -> nn.Module:
+    module = freeze_batch_norm(convolutions())
+    module[0].requires_grad_(False)
+    return module
+
+
+ENCODERS = [convolutions, Attention, Recomputed, frozen_stem]
+
+
+def images(num_items: int = NUM_ITEMS, **options: Any) -> Tensor:
+    return torch.rand(num_items, 3, 16, 16, **options)
+
+
+def wrapped(encoder: nn.Module, **options: Any) -> SequentialGradientSampler:
+    return SequentialGradientSampler(encoder, micro_batch_size=MICRO_BATCH_SIZE, **options)
+
+
+class FloatBytes(LiveBytes):
+    """Leaves out the sampler's positions of items, which lie in host memory."""
+
+    def _is_unknown(self, leaf: Any) -> bool:
+        is_position = isinstance(leaf, Tensor) and leaf.dtype in (torch.int64, torch.bool)
+        return not is_position and super()._is_unknown(leaf)
+
+
+def features_of(method: str, sampler: SequentialGradientSampler, items: Tensor) -> Tensor:
+    if method == "sgs":
+        return sampler(items)
+    if method == "naive":
+        return sampler.encoder(items)
+    parts = items.split(sampler.micro_batch_size)
+    return torch.cat([checkpoint(sampler.encoder, part, use_reentrant=False) for part in parts])
+
+
+def measured(method: str, sampler: SequentialGradientSampler, items: Tensor) -> int:
+    """The peak of the second step of a real loop."""
+    counter = FloatBytes()
+    counter.assign([*sampler.parameters(), *sampler.buffers()], "parameters")
+    counter.assign([items], "items")
+    optimizer = adamw(sampler.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        features_of(method, sampler, items).square().mean().backward()
+        optimizer.step()
+
+    with counter:
+        step()
+        optimizer.zero_grad()
+        counter.restart_peak()
+        step()
+    # The optimizer's counts of steps lie in host memory, too.
+    return counter.peak.total() - 4 * len(optimizer.state)
+
+
+@pytest.fixture
+def exact_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimation, "CUDA_BLOCK", 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("make", ENCODERS)
+@pytest.mark.usefixtures("exact_bytes")
+def test_peak_is_that_of_a_real_step(make: Callable[[], nn.Module], method: str) -> None:
+    sampler = wrapped(make())
+    found = estimate(sampler, images(), method=method, optimizer=adamw).peak_bytes
+    # 8 bytes per micro-batch: what the comparison of both passes found.
+    assert abs(measured(method, sampler, images()) - found) <= (32 if method == "sgs" else 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ratio": 0.5},
+        {"ratio": 0.5, "forward_micro_batch_size": 3},
+        {"ratio": 0.5, "sampler": DPP()},
+        {"check_replay": False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("make", [lambda: nn.Sequential(Attention(), nn.Dropout()), Recomputed])
+@pytest.mark.usefixtures("exact_bytes")
+def test_two_micro_batches_of_each_size_stand_for_all(
+    make: Callable[[], nn.Module], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, items = wrapped(make(), **options), images(40).requires_grad_()
+    few = estimate(sampler, items)
+    monkeypatch.setattr(rehearsal, "REHEARSED", 100)
+    all_of_them = estimate(sampler, items)
+    assert few.flops == all_of_them.flops
+    assert 0 <= all_of_them.peak_bytes - few.peak_bytes <= 8 * 40 / MICRO_BATCH_SIZE
+    monkeypatch.setattr(rehearsal, "REHEARSED", 1)
+    # The negative control: the first meets no gradients of others.
+    assert estimate(sampler, items).peak_bytes < few.peak_bytes - 8 * 40
+
+
+@pytest.mark.parametrize("items_on_device", [True, False])
+@pytest.mark.usefixtures("exact_bytes")
+def test_checkpointed_micro_batches_that_are_left_out_count(
+    items_on_device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = partial(
+        estimate,
+        wrapped(Attention()),
+        images(42),
+        method="checkpointed",
+        items_on_device=items_on_device,
+    )
+    few = run()
+    monkeypatch.setattr(rehearsal, "REHEARSED", 100)
+    assert run() == few
+
+
+@pytest.mark.parametrize("options", [{}, {"ratio": 0.3}, {"forward_micro_batch_size": 64}])
+def test_peak_is_constant_in_the_number_of_streamed_items(options: dict[str, Any]) -> None:
+    encoder = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    few, many = (
+        estimate(
+            wrapped(encoder, **options),
+            torch.empty(count, 3, 56, 56, device="meta"),
+            items_on_device=False,
+        ).bytes_by_category
+        for count in (128, 4096)
+    )
+    features = few.pop("features"), many.pop("features")
+    heads = few.pop("head"), many.pop("head")
+    assert sum(few.values()) == sum(many.values())
+    # The features are what the head works on: they grow as they do for frozen features.
+    assert features[1] <= 32 * features[0]
+    assert heads[0] <= heads[1]
+
+
+@pytest.mark.parametrize("method", ["naive", "checkpointed"])
+def test_peak_of_one_graph_grows(method: str) -> None:
+    few, many = (
+        estimate(wrapped(Attention()), images(n), method=method, items_on_device=False).peak_bytes
+        for n in (128, 4096)
+    )
+    assert many > 2 * few
+
+
+@pytest.mark.usefixtures("exact_bytes")
+def test_bytes_of_a_linear_encoder_are_those_counted_by_hand() -> None:
+    sampler = SequentialGradientSampler(nn.Linear(100, 20, bias=False), micro_batch_size=5)
+    found = estimate(sampler, torch.rand(30, 100), optimizer=torch.optim.Adam).bytes_by_category
+    assert found["parameters"] == found["gradients"] == 4 * 100 * 20
+    assert found["optimizer_state"] >= 2 * 4 * 100 * 20
+    assert found["items"] >= 4 * 30 * 100
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_flops_are_those_counted_by_hand(method: str) -> None:
+    sampler = wrapped(nn.Sequential(nn.Linear(100, 20), nn.Linear(20, 7)), ratio=0.5)
+    found = estimate(sampler, torch.rand(40, 100), method=method, head=nn.Linear(7, 1).__call__)
+    product = 2 * (100 * 20 + 20 * 7)
+    # Items need no gradient, so the backward of the first layer is one product, of the others two.
+    backward = product + 2 * 20 * 7
+    expected = {
+        "sgs": 20 * (product + backward),
+        "naive": 40 * backward,
+        "checkpointed": 40 * (product + backward),
+    }
+    assert found.flops["forward"] == 40 * product
+    assert found.flops["backward"] == expected[method]
+
+
+def test_flops_are_those_of_the_flop_counter_and_of_attention() -> None:
+    encoder = convolutions()
+    with FlopCounterMode(display=False) as counter:
+        encoder(images()).square().mean().backward()
+    assert estimate(wrapped(encoder), images(), method="naive").total_flops == (
+        counter.get_total_flops()
+    )
+
+    def attend(x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x).square().mean()
+
+    encoder = nn.Sequential(nn.Linear(8, 8), nn.Unflatten(1, (2, 5, 8)))
+    encoder = nn.Linear(8, 8)
+    found = estimate(wrapped(encoder), torch.rand(14, 2, 5, 8), head=attend)
+    # Two products of 5 x 8 x 5 forward, five backward, for 14 items of two heads each.
+    assert found.flops["head"] == 7 * 14 * 2 * 2 * 5 * 8 * 5
+
+
+def test_head_and_its_parameters_and_optimizer_count() -> None:
+    head = nn.Sequential(nn.Flatten(0), nn.Linear(14 * 16, 1000), nn.Linear(1000, 1))
+    alone = estimate(wrapped(Attention()), images(), optimizer=adamw).bytes_by_category
+    found = estimate(wrapped(Attention()), images(), head=head, optimizer=adamw).bytes_by_category
+    size = 4 * sum(parameter.numel() for parameter in head.parameters())
+    for name in ("parameters", "gradients"):
+        assert size <= found[name] - alone[name] < size + 3000
+    assert found["optimizer_state"] >= 2 * size
+
+
+def test_optimizer_that_updates_all_at_once_can_be_the_peak() -> None:
+    sampler, items = wrapped(nn.Linear(1000, 1000)), torch.empty(8, 1000, device="meta")
+    without = estimate(sampler, items).peak_bytes
+    size = 4 * 1000 * 1000
+    assert without < 3 * size
+    found = estimate(sampler, items, optimizer=torch.optim.AdamW)
+    assert 5 * size < found.peak_bytes < 6 * size
+    one_by_one = partial(torch.optim.SGD, lr=0.1, foreach=False)
+    assert estimate(sampler, items, optimizer=one_by_one).peak_bytes == without
+
+
+def test_no_memory_is_allocated() -> None:
+    encoder = nn.Sequential(*(nn.Linear(2000, 2000) for _ in range(10)))
+    items = torch.empty(10**6, 2000, device="meta")
+    estimate(wrapped(nn.Linear(2, 2)), torch.rand(8, 2), optimizer=adamw)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = [estimate(wrapped(encoder), items, method=m, optimizer=adamw) for m in METHODS]
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert min(x.peak_bytes for x in found) > 8e9
+    assert grown_kib < 50_000  # the parameters take 160 MB
+
+
+def state_of(sampler: SequentialGradientSampler, generator: torch.Generator) -> list[Any]:
+    tensors = [*sampler.parameters(), *sampler.buffers()]
+    modules = [(id(m), m.training, sorted(vars(m))) for m in sampler.modules()]
+    identities = [(id(x), x._version, x.grad is None, x._backward_hooks) for x in tensors]
+    states = [torch.get_rng_state().tolist(), generator.get_state().tolist(), random.getstate()]
+    values = [x.tolist() for x in tensors]
+    return [modules, identities, values, states, str(np.random.get_state()), sampler.last_index]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_changes(method: str, generator: torch.Generator) -> None:
+    encoder = nn.Sequential(Attention(), nn.Dropout(), nn.utils.parametrizations.spectral_norm(nn.Linear(16, 4)))
+    sampler = wrapped(encoder, ratio=0.5, sampler=Random(), generator=generator)
+    before = state_of(sampler, generator)
+    estimate(sampler, images(), method=method, head=lambda x: torch.rand_like(x).mul(x).sum())
+    assert state_of(sampler, generator) == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_real_meta_and_fake_descriptions_are_alike(method: str) -> None:
+    real = estimate(wrapped(Attention()), images(), method=method)
+    with torch.device("meta"):
+        sampler = wrapped(Attention())
+    assert estimate(sampler, images(device="meta"), method=method) == real
+    with FakeTensorMode():
+        fake = images()
+    assert estimate(sampler, fake, method=method) == real
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_arguments_may_be_positional_or_by_name_and_of_several_videos(method: str) -> None:
+    class Conditioned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 5)
+
+        def forward(self, x: Tensor, scale: Tensor) -> dict[str, Tensor]:
+            return {"features": self.linear(x) * scale, "lengths": x[:, 0].long()}
+
+    sampler = wrapped(Conditioned(), item_dim=1)
+    x, scale = torch.rand(2, 7, 3), Shared(torch.rand(5, requires_grad=True))
+    by_position = estimate(sampler, (x, scale), method=method)
+    assert estimate(sampler, {"x": x, "scale": scale}, method=method) == by_position
+    assert by_position.num_items == 14
+
+
+def test_half_precision_takes_less() -> None:
+    sampler = wrapped(Attention())
+    full = estimate(sampler, images(), method="naive").bytes_by_category
+    half = estimate(sampler, images(), method="naive", autocast=torch.bfloat16).bytes_by_category
+    assert half["activations"] < 0.8 * full["activations"]
+    assert half["parameters"] == full["parameters"]
+
+
+def test_encoder_that_looks_at_values_gets_an_answer() -> None:
+    class Looking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(x) if x.sum() > 1e9 or x.max().item() < 7 else x
+
+    assert estimate(wrapped(Looking()), torch.rand(14, 3)).peak_bytes > 0
+
+
+def test_estimate_reads_as_a_table_and_tells_whether_it_fits() -> None:
+    sizes = {"parameters": 3 * 1024**3, "items": 0, "head": 512 * 1024**2}
+    found = Estimate("sgs", 128, sizes, {"forward": 2 * 10**12, "head": 0, "backward": 10**12})
+    assert str(found).splitlines() == [
+        "sgs, 128 items (estimated)",
+        "  parameters              3 GiB",
+        "  head                  512 MiB",
+        "  peak memory           3.5 GiB",
+        "  forward TFLOP               2",
+        "  head TFLOP                  0",
+        "  backward TFLOP              1",
+    ]
+    assert found.total_flops == 3 * 10**12
+    assert found.fits("4GiB")
+    assert not found.fits("3.8 GiB")
+    assert found.fits(3_758_096_384, margin=0)
+    assert not found.fits(3_758_096_383, margin=0)
+    assert found.fits("3.76 GB", margin=0)
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1])
+def test_margin_outside_its_range_is_refused(margin: float) -> None:
+    with pytest.raises(ValueError, match=r"margin=.*expected a value in \[0, 1\)"):
+        Estimate("sgs", 1, {}, {}).fits("1GiB", margin=margin)
+
+
+@pytest.mark.parametrize("size", ["8 potatoes", "GiB", "-1GiB", "", True])
+def test_amount_of_memory_that_is_none_is_refused(size: Any) -> None:
+    with pytest.raises(ValueError, match="is no amount of memory"):
+        Estimate("sgs", 1, {}, {}).fits(size)
+
+
+@pytest.mark.usefixtures("raw_errors")
+def test_other_than_a_sampler_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected a SequentialGradientSampler"):
+        estimate(nn.Linear(3, 3), torch.rand(3, 3))  # type: ignore[arg-type]
+
+
+def test_unknown_method_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected one of"):
+        estimate(wrapped(nn.Linear(3, 3)), torch.rand(3, 3), method="magic")
+
+
+def test_sharded_parameters_are_refused(process_group: None) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    encoder = fully_shard(
+        nn.Linear(3, 3), mesh=torch.distributed.init_device_mesh("cpu", (1,))
+    )
+    with pytest.raises(TypeError, match="are sharded"):
+        estimate(wrapped(encoder), torch.rand(3, 3))
+
+
+def test_encoder_that_cannot_be_copied_is_refused() -> None:
+    encoder = nn.Linear(3, 3)
+    encoder.iterator = (i for i in range(3))
+    with pytest.raises(TypeError, match="the encoder cannot be copied"):
+        estimate(wrapped(encoder), torch.rand(3, 3))
+
+
+@pytest.mark.parametrize("loss", [lambda x: x, lambda x: 3.0, lambda x: x.detach().sum()])
+def test_head_that_returns_no_loss_is_refused(loss: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(ValueError, match="expected a loss of a single number"):
+        estimate(wrapped(nn.Linear(3, 3)), torch.rand(8, 3), head=loss)
+
+
+@pytest.mark.usefixtures("raw_errors")
+def test_what_makes_no_optimizer_is_refused() -> None:
+    with pytest.raises(TypeError, match="makes a list"):
+        estimate(wrapped(nn.Linear(3, 3)), torch.rand(8, 3), optimizer=list)  # type: ignore[arg-type]
+
+
+def test_shapes_that_depend_on_values_are_refused() -> None:
+    with pytest.raises(RuntimeError, match="computes a shape from the values"):
+        estimate(wrapped(nn.Linear(3, 3)), torch.rand(8, 3), head=lambda x: x[x > 0].sum())
