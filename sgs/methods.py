@@ -34,7 +34,7 @@ class WatchedEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
         self._rehearsal = rehearsal
-        self.train(encoder.training)
+        self.training = encoder.training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the encoder."""

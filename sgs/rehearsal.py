@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ class Rehearsal:
         self.dry_run = DryRun()
         self.memory = LiveBytes(block=block, only=FakeTensor)
         self.flops = FlopCount()
-        self._hooked: dict[int, Tensor] = {}
+        # Weak: the gradient of an alias that lived on would be counted twice.
+        self._hooked: dict[int, weakref.ref[Tensor]] = {}
         self._is_backward = False
         # What a real step would hold until its backward is through.
         self.held: list[Any] = []
@@ -65,9 +67,10 @@ class Rehearsal:
     def watch_parameters(self, parameters: Iterable[Tensor]) -> None:
         """Tell gradients, when they are gathered, from other tensors of the backward."""
         for parameter in parameters:
-            if parameter.requires_grad and id(parameter) not in self._hooked:
+            known = self._hooked.get(id(parameter), lambda: None)() is parameter
+            if parameter.requires_grad and not known:
                 parameter.register_post_accumulate_grad_hook(self._gathered)
-                self._hooked[id(parameter)] = parameter
+                self._hooked[id(parameter)] = weakref.ref(parameter)
 
     def _gathered(self, parameter: Tensor) -> None:
         self.memory.assign([parameter.grad], GRADIENTS)

@@ -13,8 +13,15 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from samplers import DPP, Random
-from sgs import Estimate, SequentialGradientSampler, Shared, estimate, freeze_batch_norm
-from sgs import estimation, rehearsal
+from sgs import (
+    Estimate,
+    SequentialGradientSampler,
+    Shared,
+    estimate,
+    estimation,
+    freeze_batch_norm,
+    rehearsal,
+)
 from sgs.live_bytes import LiveBytes
 
 METHODS = ("sgs", "naive", "checkpointed")
@@ -62,7 +69,15 @@ def frozen_stem() -> nn.Module:
     return module
 
 
-ENCODERS = [convolutions, Attention, Recomputed, frozen_stem]
+def wide() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 100))
+
+
+def stochastic() -> nn.Module:
+    return nn.Sequential(wide(), nn.Dropout(), nn.Linear(100, 5))
+
+
+ENCODERS = [convolutions, Attention, Recomputed, frozen_stem, wide]
 
 
 def images(num_items: int = NUM_ITEMS, **options: Any) -> Tensor:
@@ -99,7 +114,9 @@ def measured(method: str, sampler: SequentialGradientSampler, items: Tensor) -> 
 
     def step() -> None:
         optimizer.zero_grad()
-        features_of(method, sampler, items).square().mean().backward()
+        features = features_of(method, sampler, items)
+        loss = features.square().mean()
+        loss.backward()
         optimizer.step()
 
     with counter:
@@ -137,20 +154,20 @@ def test_peak_is_that_of_a_real_step(make: Callable[[], nn.Module], method: str)
     ],
     ids=str,
 )
-@pytest.mark.parametrize("make", [lambda: nn.Sequential(Attention(), nn.Dropout()), Recomputed])
+@pytest.mark.parametrize("make", [stochastic, Recomputed])
 @pytest.mark.usefixtures("exact_bytes")
 def test_two_micro_batches_of_each_size_stand_for_all(
     make: Callable[[], nn.Module], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampler, items = wrapped(make(), **options), images(40).requires_grad_()
+    sampler, items = wrapped(make(), **options), images(22).requires_grad_()
     few = estimate(sampler, items)
     monkeypatch.setattr(rehearsal, "REHEARSED", 100)
     all_of_them = estimate(sampler, items)
     assert few.flops == all_of_them.flops
-    assert 0 <= all_of_them.peak_bytes - few.peak_bytes <= 8 * 40 / MICRO_BATCH_SIZE
+    assert 0 <= all_of_them.peak_bytes - few.peak_bytes <= 8 * 22 / MICRO_BATCH_SIZE
     monkeypatch.setattr(rehearsal, "REHEARSED", 1)
     # The negative control: the first meets no gradients of others.
-    assert estimate(sampler, items).peak_bytes < few.peak_bytes - 8 * 40
+    assert estimate(sampler, items).peak_bytes < few.peak_bytes - 8 * 22
 
 
 @pytest.mark.parametrize("items_on_device", [True, False])
@@ -160,8 +177,8 @@ def test_checkpointed_micro_batches_that_are_left_out_count(
 ) -> None:
     run = partial(
         estimate,
-        wrapped(Attention()),
-        images(42),
+        wrapped(wide()),
+        images(22),
         method="checkpointed",
         items_on_device=items_on_device,
     )
@@ -202,22 +219,26 @@ def test_peak_of_one_graph_grows(method: str) -> None:
 def test_bytes_of_a_linear_encoder_are_those_counted_by_hand() -> None:
     sampler = SequentialGradientSampler(nn.Linear(100, 20, bias=False), micro_batch_size=5)
     found = estimate(sampler, torch.rand(30, 100), optimizer=torch.optim.Adam).bytes_by_category
-    assert found["parameters"] == found["gradients"] == 4 * 100 * 20
-    assert found["optimizer_state"] >= 2 * 4 * 100 * 20
-    assert found["items"] >= 4 * 30 * 100
+    size = 4 * 100 * 20
+    assert found["parameters"] == size
+    assert 0 <= found["gradients"] - size < 8 * 30 / 5
+    # The peak is in the update, which makes the new denominators for all parameters at once.
+    assert found["optimizer_state"] == 3 * size
+    assert found["items"] == 4 * 30 * 100
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_flops_are_those_counted_by_hand(method: str) -> None:
     sampler = wrapped(nn.Sequential(nn.Linear(100, 20), nn.Linear(20, 7)), ratio=0.5)
-    found = estimate(sampler, torch.rand(40, 100), method=method, head=nn.Linear(7, 1).__call__)
+    found = estimate(sampler, torch.rand(40, 100), method=method, head=lambda x: x.sum())
     product = 2 * (100 * 20 + 20 * 7)
     # Items need no gradient, so the backward of the first layer is one product, of the others two.
     backward = product + 2 * 20 * 7
     expected = {
         "sgs": 20 * (product + backward),
         "naive": 40 * backward,
-        "checkpointed": 40 * (product + backward),
+        # The recomputation stops at the last tensor that the backward needs.
+        "checkpointed": 40 * (2 * 100 * 20 + backward),
     }
     assert found.flops["forward"] == 40 * product
     assert found.flops["backward"] == expected[method]
@@ -255,7 +276,7 @@ def test_optimizer_that_updates_all_at_once_can_be_the_peak() -> None:
     sampler, items = wrapped(nn.Linear(1000, 1000)), torch.empty(8, 1000, device="meta")
     without = estimate(sampler, items).peak_bytes
     size = 4 * 1000 * 1000
-    assert without < 3 * size
+    assert 3 * size < without < 3.1 * size
     found = estimate(sampler, items, optimizer=torch.optim.AdamW)
     assert 5 * size < found.peak_bytes < 6 * size
     one_by_one = partial(torch.optim.SGD, lr=0.1, foreach=False)
@@ -264,7 +285,7 @@ def test_optimizer_that_updates_all_at_once_can_be_the_peak() -> None:
 
 def test_no_memory_is_allocated() -> None:
     encoder = nn.Sequential(*(nn.Linear(2000, 2000) for _ in range(10)))
-    items = torch.empty(10**6, 2000, device="meta")
+    items = torch.empty(4000, 500, 2000, device="meta")
     estimate(wrapped(nn.Linear(2, 2)), torch.rand(8, 2), optimizer=adamw)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = [estimate(wrapped(encoder), items, method=m, optimizer=adamw) for m in METHODS]
@@ -282,12 +303,17 @@ def state_of(sampler: SequentialGradientSampler, generator: torch.Generator) -> 
     return [modules, identities, values, states, str(np.random.get_state()), sampler.last_index]  # noqa: NPY002
 
 
+# The checker of types draws from Python's generator.
+@pytest.mark.usefixtures("raw_errors")
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_changes(method: str, generator: torch.Generator) -> None:
-    encoder = nn.Sequential(Attention(), nn.Dropout(), nn.utils.parametrizations.spectral_norm(nn.Linear(16, 4)))
+    encoder = nn.Sequential(
+        Attention(), nn.Dropout(), nn.utils.parametrizations.spectral_norm(nn.Linear(16, 4))
+    )
     sampler = wrapped(encoder, ratio=0.5, sampler=Random(), generator=generator)
+    items = images()
     before = state_of(sampler, generator)
-    estimate(sampler, images(), method=method, head=lambda x: torch.rand_like(x).mul(x).sum())
+    estimate(sampler, items, method=method, head=lambda x: torch.rand_like(x).mul(x).sum())
     assert state_of(sampler, generator) == before
 
 
@@ -354,12 +380,12 @@ def test_estimate_reads_as_a_table_and_tells_whether_it_fits() -> None:
     assert found.total_flops == 3 * 10**12
     assert found.fits("4GiB")
     assert not found.fits("3.8 GiB")
-    assert found.fits(3_758_096_384, margin=0)
-    assert not found.fits(3_758_096_383, margin=0)
-    assert found.fits("3.76 GB", margin=0)
+    assert found.fits(3_758_096_384, margin=0.0)
+    assert not found.fits(3_758_096_383, margin=0.0)
+    assert found.fits("3.76 GB", margin=0.0)
 
 
-@pytest.mark.parametrize("margin", [-0.1, 1])
+@pytest.mark.parametrize("margin", [-0.1, 1.0])
 def test_margin_outside_its_range_is_refused(margin: float) -> None:
     with pytest.raises(ValueError, match=r"margin=.*expected a value in \[0, 1\)"):
         Estimate("sgs", 1, {}, {}).fits("1GiB", margin=margin)
@@ -385,9 +411,7 @@ def test_unknown_method_is_refused() -> None:
 def test_sharded_parameters_are_refused(process_group: None) -> None:
     from torch.distributed.fsdp import fully_shard
 
-    encoder = fully_shard(
-        nn.Linear(3, 3), mesh=torch.distributed.init_device_mesh("cpu", (1,))
-    )
+    encoder = fully_shard(nn.Linear(3, 3), mesh=torch.distributed.init_device_mesh("cpu", (1,)))
     with pytest.raises(TypeError, match="are sharded"):
         estimate(wrapped(encoder), torch.rand(3, 3))
 
