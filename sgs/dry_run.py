@@ -77,13 +77,14 @@ class DryRun(TorchDispatchMode):
 
 def _draw(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
     """Draw a number where an operation would have drawn: sgs asks whether the encoder does."""
-    names = (argument.name for argument in func._schema.arguments)
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    arguments = func._schema.arguments
+    given = {argument.name: argument.default_value for argument in arguments}
+    given |= dict(zip(given, args, strict=False)) | kwargs
     # Attention is tagged as random whether it drops out or not.
     if any(isinstance(x, FakeTensor) for x in pytree.tree_leaves(result)):
         generator = given.get("generator")
         on_cpu = generator is None or generator.device.type == "cpu"
-        if on_cpu and given.get("dropout_p") != 0:
+        if on_cpu and given.get("dropout_p") != 0.0:
             torch.empty(1, device="cpu").uniform_(generator=generator)
 
 

@@ -252,14 +252,14 @@ def test_flops_are_those_of_the_flop_counter_and_of_attention() -> None:
         counter.get_total_flops()
     )
 
-    def attend(x: Tensor) -> Tensor:
-        return nn.functional.scaled_dot_product_attention(x, x, x).square().mean()
 
-    encoder = nn.Sequential(nn.Linear(8, 8), nn.Unflatten(1, (2, 5, 8)))
-    encoder = nn.Linear(8, 8)
-    found = estimate(wrapped(encoder), torch.rand(14, 2, 5, 8), head=attend)
-    # Two products of 5 x 8 x 5 forward, five backward, for 14 items of two heads each.
-    assert found.flops["head"] == 7 * 14 * 2 * 2 * 5 * 8 * 5
+def test_flops_of_attention_on_the_cpu_count() -> None:
+    def attend(x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x[:, :, :3], x, x).square().mean()
+
+    found = estimate(wrapped(nn.Linear(8, 8)), torch.rand(14, 2, 5, 8), head=attend)
+    # Two products of 3 x 8 x 5 forward and five backward, for two heads of each of 14 items.
+    assert found.flops["head"] == 7 * 14 * 2 * 2 * 3 * 8 * 5
 
 
 def test_head_and_its_parameters_and_optimizer_count() -> None:
@@ -326,6 +326,81 @@ def test_real_meta_and_fake_descriptions_are_alike(method: str) -> None:
     with FakeTensorMode():
         fake = images()
     assert estimate(sampler, fake, method=method) == real
+
+
+def test_encoder_of_fake_parameters_can_be_frozen_in_part() -> None:
+    real = frozen_stem()
+    with FakeTensorMode():
+        fake = frozen_stem()
+    assert estimate(wrapped(fake), images()) == estimate(wrapped(real), images())
+    trained = estimate(wrapped(convolutions()), images())
+    assert (
+        trained.bytes_by_category["gradients"]
+        > (estimate(wrapped(fake), images()).bytes_by_category["gradients"])
+    )
+
+
+class Special(nn.Module):
+    """Makes tensors, shares a buffer between modules and owns a generator."""
+
+    def __init__(self, *, made: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+        self.made = made
+        self.register_buffer("table", torch.zeros(1000))
+        self.linear.register_buffer("table", self.table)
+        self.generator = torch.Generator().manual_seed(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = torch.ones(self.made)
+        noise = torch.rand(len(x), 1, generator=self.generator)
+        return self.linear(x) * (made.mean() + noise)
+
+
+@pytest.mark.usefixtures("exact_bytes")
+def test_what_an_encoder_makes_and_shares_counts_once() -> None:
+    few, many = (estimate(wrapped(Special(made=n)), torch.rand(14, 3)) for n in (1, 10**6))
+    assert few.bytes_by_category["parameters"] == 4 * (3 * 4 + 4 + 1000)
+    assert many.peak_bytes - few.peak_bytes > 3.9e6
+
+
+@pytest.mark.usefixtures("exact_bytes")
+def test_sums_of_micro_batches_are_gradients() -> None:
+    half = wrapped(nn.Linear(300, 300).bfloat16())
+    items = torch.rand(40, 300, dtype=torch.bfloat16)
+    gradients = estimate(half, items).bytes_by_category["gradients"]
+    assert 0 <= gradients - 4 * 300 * 301 <= 4 * 300  # in float32
+    full, items = wrapped(nn.Linear(300, 300)), torch.rand(40, 300, requires_grad=True)
+    gradients = estimate(full, items).bytes_by_category["gradients"]
+    assert 0 <= gradients - 4 * 300 * (301 + 40) <= 4 * 300 * 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_backward_of_the_encoder_belongs_to_the_encoder(method: str) -> None:
+    class Mean(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean(1, keepdim=True)
+
+    encoder = nn.Sequential(nn.Linear(1, 10**5), nn.GELU(), Mean())
+    found = estimate(wrapped(encoder), torch.rand(8, 1), method=method).bytes_by_category
+    # What the GELU keeps, and the gradients on both sides of it.
+    kept = 8 if method == "naive" else 4
+    assert 3 * kept * 4e5 <= found["activations"] < 4 * kept * 4e5
+    assert found["head"] < 5000
+
+
+def guided(encoder: nn.Module) -> SequentialGradientSampler:
+    return wrapped(encoder, forward_micro_batch_size=8, ratio=0.5, sampler=DPP())
+
+
+def test_encoder_that_draws_is_refused_where_a_real_step_refuses_it() -> None:
+    with pytest.raises(RuntimeError, match="drew random numbers"):
+        estimate(guided(stochastic()), images())
+
+
+def test_attention_without_dropout_draws_nothing() -> None:
+    """It is tagged as random in torch whether it drops out or not."""
+    assert estimate(guided(Attention()), images()).peak_bytes > 0
 
 
 @pytest.mark.parametrize("method", METHODS)
