@@ -66,7 +66,6 @@ class Method:
         """Train with the sampler itself, its strategy aside."""
         sampler = copy.copy(self.sampler)
         sampler._modules = {"encoder": self.encoder}
-        sampler.generator = None
         stand_in = SpreadOutLate if "features" in sampler.sampler.requires else SpreadOut
         sampler.sampler = stand_in(sampler.forward_micro_batch_size)
         # On the copy alone.
