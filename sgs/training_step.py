@@ -48,7 +48,6 @@ def peak_of_step(
         with memory.of(OPTIMIZER):
             optimizer.step()
             peak = peak + Counter({OPTIMIZER: memory.current[OPTIMIZER]})
-            memory.restart_peak()
             optimizer.step()
         return max(peak, memory.peak, key=lambda found: found.total())
 
