@@ -402,8 +402,9 @@ def test_items_in_host_memory_count_where_they_are_copied() -> None:
     assert items_of("checkpointed", True) == size
     # The short last part is recomputed first, and freed before a whole one is.
     assert items_of("checkpointed", False) == size - part // 2
-    assert items_of("sgs", True) == size + part
-    assert items_of("sgs", False) == part
+    # A micro-batch, and the one before until it is replaced.
+    assert items_of("sgs", True) == size + items_of("sgs", False)
+    assert part <= items_of("sgs", False) <= 2 * part
 
 
 def guided(encoder: nn.Module) -> SequentialGradientSampler:
