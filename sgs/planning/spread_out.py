@@ -1,6 +1,7 @@
 """What stands for a strategy where only the cost of its subset matters."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float64, Int64
@@ -11,7 +12,7 @@ from samplers import AbstractSampler, Candidates
 
 @dataclass(frozen=True)
 class SpreadOut(AbstractSampler):
-    """Stands for any strategy that draws before stage 1: it costs the same, and draws nothing.
+    """Stands for any strategy that looks at features: it costs the same, and looks at nothing.
 
     Where micro-batches are repeated whole, a subset costs the more of them the more it is spread
     out: this one meets as many as there can be.
@@ -21,6 +22,7 @@ class SpreadOut(AbstractSampler):
     """
 
     micro_batch_size: int
+    requires: ClassVar[frozenset[str]] = frozenset({"features"})
 
     @property
     def has_inclusion_probability(self) -> bool:
@@ -39,9 +41,3 @@ class SpreadOut(AbstractSampler):
     ) -> Float64[Tensor, " items"]:
         items = candidates.num_items
         return torch.full((items,), count / items, dtype=torch.float64)
-
-
-class SpreadOutLate(SpreadOut):
-    """Likewise, for strategies that draw by features."""
-
-    requires = frozenset({"features"})

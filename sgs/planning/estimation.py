@@ -16,15 +16,15 @@ from torch._subclasses.fake_tensor import (
 from torch.utils import _pytree as pytree
 
 from sgs.distributed import bare, is_sharded
-from sgs.estimated_step import Estimate
 from sgs.features import is_differentiable
-from sgs.items import Shared
-from sgs.live_bytes import IGNORED
-from sgs.methods import Arguments, Method, WatchedEncoder
 from sgs.module import SequentialGradientSampler
+from sgs.planning.arguments import fake_arguments
+from sgs.planning.estimated_step import Estimate
+from sgs.planning.live_bytes import IGNORED
+from sgs.planning.methods import Method, WatchedEncoder
+from sgs.planning.rehearsal import CATEGORIES, ITEMS, PARAMETERS, Rehearsal
+from sgs.planning.training_step import MakeOptimizer, optimizer_of, peak_of_step
 from sgs.random_state import RandomState, random_sources
-from sgs.rehearsal import CATEGORIES, ITEMS, PARAMETERS, Rehearsal
-from sgs.training_step import MakeOptimizer, optimizer_of, peak_of_step
 
 METHODS = ("sgs", "naive", "checkpointed")
 CUDA_BLOCK = 512
@@ -56,7 +56,8 @@ def estimate(
         sampler: The sampler to train with; its encoder may be on the meta device, where it takes
             no memory either.
         items: What the sampler is called with: a tensor, on the meta device if it should take no
-            memory; a tuple of arguments, or a dict of keyword arguments, as the encoder has them.
+            memory, or a source, of which one item is fetched; a tuple of arguments, or a dict of
+            keyword arguments, as the encoder has them.
         method: "sgs" for the sampler; "naive" for one call of its encoder in one graph;
             "checkpointed" for a graph of micro-batches of `micro_batch_size`, each in a
             `torch.utils.checkpoint`. The last two train all items, whatever the ratio.
@@ -64,8 +65,8 @@ def estimate(
             the features if None.
         optimizer: Makes an optimizer of a list of parameters, e.g. `torch.optim.AdamW`. No
             optimizer's step if None.
-        items_on_device: Whether all items lie on the device. If False, they stay in host memory and
-            what the encoder is called with is copied.
+        items_on_device: Whether tensors of items lie on the device. If False, they stay in host
+            memory and what the encoder is called with is copied, as from a source.
         autocast: The precision of `torch.autocast`; that of the tensors if None.
 
     Returns:
@@ -87,12 +88,16 @@ def estimate(
     """
     _validate(sampler, method)
     rehearsal = Rehearsal(block=CUDA_BLOCK)
-    encoder = _copied(rehearsal, bare(sampler.encoder), "encoder")
+    modules = {"encoder": bare(sampler.encoder), **sampler.front.modules}
+    # At once, so that what they share stays shared.
+    front = _copied(rehearsal, modules, "encoder")
+    encoder = front.pop("encoder")
     loss_of = _mean_square if head is None else _copied(rehearsal, head, "head")
-    arguments = _arguments(rehearsal, items)
+    arguments = fake_arguments(items, rehearsal.dry_run)
     rehearsal.memory.assign(pytree.tree_leaves(arguments), ITEMS if items_on_device else IGNORED)
-    trained = _register(rehearsal, (encoder, loss_of))
-    run = Method(sampler, WatchedEncoder(encoder, rehearsal), rehearsal, items_on_device)
+    trained = _register(rehearsal, (encoder, *front.values(), loss_of))
+    watched = WatchedEncoder(encoder, rehearsal)
+    run = Method(sampler, watched, front, rehearsal, items_on_device)
     with _no_trace(encoder), _explained():
         peak = peak_of_step(
             rehearsal,
@@ -128,20 +133,6 @@ def _copied(rehearsal: Rehearsal, value: Any, name: str) -> Any:
             f"estimate: the {name} cannot be copied by copy.deepcopy ({error}), which keeps yours "
             "as it is. Remove what it holds besides modules and tensors, or build it anew."
         ) from error
-
-
-def _arguments(rehearsal: Rehearsal, items: Any) -> Arguments:
-    given: Any = items if isinstance(items, tuple | dict) else (items,)
-    copied = rehearsal.dry_run.copy(pytree.tree_map(_leaf, given))
-    return ((), copied) if isinstance(copied, dict) else (copied, {})
-
-
-def _leaf(value: Any) -> Any:
-    """Cut a tensor off its graph: only leaves can be copied."""
-    if isinstance(value, Shared):
-        return Shared(pytree.tree_map(_leaf, value.value))
-    needs_gradient = isinstance(value, Tensor) and value.requires_grad
-    return value.detach().requires_grad_() if needs_gradient else value
 
 
 def _register(rehearsal: Rehearsal, parts: tuple[Any, ...]) -> list[Tensor]:

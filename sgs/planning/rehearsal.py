@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,11 +15,12 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import register_multi_grad_hook
 from torch.utils import _pytree as pytree
 
-from sgs.dry_run import DryRun
-from sgs.flops import FlopCount
-from sgs.live_bytes import LiveBytes
+from sgs.features import is_differentiable
+from sgs.planning.dry_run import DryRun
+from sgs.planning.flops import FlopCount
+from sgs.planning.live_bytes import LiveBytes
 
-# Alike micro-batches: the first meets nothing that has been gathered, the second does.
+# Alike calls: the first meets nothing that has been gathered, the second does.
 REHEARSED = 2
 
 PARAMETERS, GRADIENTS, OPTIMIZER = "parameters", "gradients", "optimizer_state"
@@ -26,12 +28,18 @@ ITEMS, FEATURES, ACTIVATIONS, HEAD = "items", "features", "activations", "head"
 FORWARD, BACKWARD = "forward", "backward"
 CATEGORIES = (PARAMETERS, GRADIENTS, OPTIMIZER, ITEMS, FEATURES, ACTIVATIONS, HEAD)
 
-# A pass, and the number of items of a call; None where all calls of a step are made.
-Place = tuple[str, int | None]
+# A pass, what is called in it and on how many items; the last are None outside of calls.
+Place = tuple[str, str | None, int | None]
 
 
 class Rehearsal:
     """What counts bytes and operations, and knows what they are for.
+
+    NOTE [ Some calls stand for all ]
+    Micro-batches of one size are alike. Two of each size are computed; what is called on the others
+    returns empty outputs, which the engine handles like any, so that only the arithmetic of an
+    encoder is left out. Calls of the first pass that keep their graph are all computed: their
+    memory adds up.
 
     Args:
         block: As of `LiveBytes`.
@@ -46,10 +54,10 @@ class Rehearsal:
         self._is_backward = False
         # What a real step would hold until its backward is through.
         self.held: list[Any] = []
-        # How many calls a step makes and how many were made here, by pass and size.
+        # How many calls a step makes, and how many were computed here.
         self._all: Counter[Place] = Counter()
         self._made: Counter[Place] = Counter()
-        self._coming: deque[Place] = deque()
+        self._templates: dict[tuple[str, int], Any] = {}
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -60,7 +68,7 @@ class Rehearsal:
     @contextmanager
     def head(self) -> Iterator[None]:
         """Run the head and the loss inside."""
-        self.flops.place = HEAD, None
+        self.flops.place = HEAD, None, None
         with self.memory.of(HEAD), self.dry_run.faking():
             yield
 
@@ -87,36 +95,66 @@ class Rehearsal:
         self.memory.assign(gradients, FEATURES)
         self.memory.category = ACTIVATIONS
         self._is_backward = True
-        self.flops.place = BACKWARD, None
+        self.flops.place = BACKWARD, None, None
 
     def encode(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the encoder."""
-        given = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        given = _tensors((args, kwargs))
+        # Also after what runs in front of the encoder.
+        self.memory.category = ACTIVATIONS if self._is_backward else FEATURES
         if self._is_backward:
             # What has outlived the graph of the micro-batch before are sums of gradients.
             self.memory.move(ACTIVATIONS, GRADIENTS)
         self.memory.assign(given, ITEMS)
         if torch.is_grad_enabled():
             self.watch_parameters(encoder.parameters())
-        default = BACKWARD if self._is_backward else FORWARD, None
-        self.flops.place = self._coming.popleft() if self._coming else default
-        with self.memory.of(ACTIVATIONS), self.dry_run.faking():
-            outputs = encoder(*args, **kwargs)
+        outputs = self._call("encoder", encoder, args, kwargs)
         known = {id(x) for x in given}
-        self.memory.assign((x for x in pytree.tree_leaves(outputs) if id(x) not in known), FEATURES)
+        self.memory.assign((x for x in _tensors(outputs) if id(x) not in known), FEATURES)
         return outputs
 
-    def announce(self, name: str, *, sizes: Sequence[int], made: Sequence[int]) -> None:
-        """Say which calls of a pass come next.
+    def prepare(
+        self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call what runs in front of the encoder."""
+        self.memory.assign(_tensors((args, kwargs)), ITEMS)
+        outputs = self._call(name, module, args, kwargs)
+        self.memory.assign(_tensors(outputs), ITEMS)
+        return outputs
 
-        Args:
-            name: The pass.
-            sizes: The number of items of each call of a real step.
-            made: That of each call that is made here.
-        """
-        self._all.update((name, size) for size in sizes)
-        self._made.update((name, size) for size in made)
-        self._coming.extend((name, size) for size in made)
+    def _call(
+        self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        count = len(_tensors((args, kwargs))[0])
+        place = (BACKWARD if self._is_backward else FORWARD, name, count)
+        self._all[place] += 1
+        keeps_graph = torch.is_grad_enabled() and not self._is_backward
+        if self._made[place] >= REHEARSED and not keeps_graph:
+            self.flops.place = place[0], None, None
+            return self._stand_in(self._templates[name, count])
+        self._made[place] += 1
+        self.flops.place = place
+        with self.memory.of(ACTIVATIONS), self.dry_run.faking():
+            outputs = module(*args, **kwargs)
+        self._templates[name, count] = pytree.tree_map(_described, outputs)
+        return outputs
+
+    def _stand_in(self, template: Any) -> Any:
+        """Return outputs that nothing was computed for."""
+
+        def make(leaf: Any) -> Any:
+            if not isinstance(leaf, _Described):
+                return leaf
+            made = torch.empty(leaf.shape, dtype=leaf.dtype, device="cpu")
+            return made.requires_grad_(torch.is_grad_enabled() and is_differentiable(made))
+
+        with self.memory.of(FEATURES), self.dry_run.faking():
+            return pytree.tree_map(make, template)
+
+    def leave_out(self, names: Iterable[str], counts: Iterable[int]) -> None:
+        """Count calls that are not made in either pass, by what is called and its items."""
+        left_out = [(name, count) for name in names for count in counts]
+        self._all.update((part, *call) for part in (FORWARD, BACKWARD) for call in left_out)
 
     def flops_by_part(self) -> dict[str, int]:
         """Return the operations of a real step; calls of one size count alike."""
@@ -136,3 +174,19 @@ def rehearsed(sizes: Sequence[int]) -> list[int]:
         if seen[size] <= REHEARSED:
             kept.append(position)
     return kept
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Tensor)]
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A tensor without its memory."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+def _described(leaf: Any) -> Any:
+    return _Described(leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf

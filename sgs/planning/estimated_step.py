@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgs.byte_size import bytes_of, readable_bytes
+from sgs.planning.byte_size import bytes_of, readable_bytes
 
 
 @dataclass(frozen=True)

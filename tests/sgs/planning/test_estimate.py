@@ -18,11 +18,10 @@ from sgs import (
     SequentialGradientSampler,
     Shared,
     estimate,
-    estimation,
     freeze_batch_norm,
-    rehearsal,
 )
-from sgs.live_bytes import LiveBytes
+from sgs.planning import estimation, rehearsal
+from sgs.planning.live_bytes import LiveBytes
 
 METHODS = ("sgs", "naive", "checkpointed")
 NUM_ITEMS, MICRO_BATCH_SIZE = 14, 4

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgs.rehearsal import HEAD, OPTIMIZER, Rehearsal
+from sgs.planning.rehearsal import HEAD, OPTIMIZER, Rehearsal
 
 MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,14 +13,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
-from sgs.abridged import AbridgedPasses
-from sgs.engine import TwoPasses
 from sgs.items import ItemCall, Shared
 from sgs.module import SequentialGradientSampler
-from sgs.rehearsal import BACKWARD, FEATURES, FORWARD, ITEMS, Rehearsal, rehearsed
-from sgs.spread_out import SpreadOut, SpreadOutLate
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+from sgs.planning.arguments import Arguments
+from sgs.planning.live_bytes import IGNORED
+from sgs.planning.rehearsal import FEATURES, ITEMS, Rehearsal, rehearsed
+from sgs.planning.spread_out import SpreadOut
+from sgs.source import Source, fetch_rows
 
 
 class WatchedEncoder(nn.Module):
@@ -41,6 +41,31 @@ class WatchedEncoder(nn.Module):
         return self._rehearsal.encode(self.encoder, args, kwargs)
 
 
+class WatchedFront(nn.Module):
+    """A module in front of the encoder whose calls are watched.
+
+    Args:
+        name: Of the option.
+        module: What is called.
+        rehearsal: What watches.
+        category: What memory is for that is taken between this call and that of the encoder.
+    """
+
+    def __init__(
+        self, name: str, module: nn.Module, rehearsal: Rehearsal, *, category: str
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self._name, self._rehearsal, self._category = name, rehearsal, category
+        self.training = module.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module."""
+        outputs = self._rehearsal.prepare(self._name, self.module, args, kwargs)
+        self._rehearsal.memory.category = self._category
+        return outputs
+
+
 @dataclass(frozen=True)
 class Method:
     """What computes the features of all items from fake ones, as one way of training does.
@@ -48,12 +73,14 @@ class Method:
     Args:
         sampler: The options; its encoder is not called.
         encoder: The fake encoder.
+        front: The fake modules in front of it, by option.
         rehearsal: What watches its calls.
         items_on_device: Whether a part of the items is a view of them, not a copy.
     """
 
     sampler: SequentialGradientSampler
     encoder: WatchedEncoder
+    front: Mapping[str, nn.Module]
     rehearsal: Rehearsal
     items_on_device: bool
 
@@ -65,28 +92,33 @@ class Method:
     def _sgs(self, arguments: Arguments) -> Any:
         """Train with the sampler itself, its strategy aside."""
         sampler = copy.copy(self.sampler)
-        sampler._modules = {"encoder": self.encoder}
-        stand_in = SpreadOutLate if "features" in sampler.sampler.requires else SpreadOut
-        sampler.sampler = stand_in(sampler.forward_micro_batch_size)
-        # On the copy alone.
-        sampler._passes = partial(self._abridged, sampler)  # type: ignore[method-assign]
+        sampler._modules = {"encoder": self.encoder, **self._watched_front()}
+        sampler.generator = None
+        if "features" in sampler.sampler.requires:
+            sampler.sampler = SpreadOut(sampler.forward_micro_batch_size)
         with self.rehearsal.memory.of(FEATURES):
             return sampler(*arguments[0], **arguments[1])
 
-    def _abridged(
-        self, sampler: SequentialGradientSampler, encoder: nn.Module, call: ItemCall
-    ) -> TwoPasses:
-        passes = SequentialGradientSampler._passes(sampler, encoder, call)
-        passes.__class__ = AbridgedPasses
-        assert isinstance(passes, AbridgedPasses)
-        passes.rehearsal = self.rehearsal
-        return passes
+    def _watched_front(self) -> dict[str, nn.Module]:
+        # What a stem returned is copied before the encoder is called, to the host if asked.
+        is_host = self.sampler.stem_cache_device is not None
+        categories = {"preprocess": ITEMS, "frozen_stem": IGNORED if is_host else FEATURES}
+        return {
+            name: WatchedFront(name, module, self.rehearsal, category=categories[name])
+            for name, module in self.front.items()
+        }
 
     def _naive(self, arguments: Arguments) -> Any:
         """Train in one graph of all items."""
         call = self._call(arguments)
-        args, kwargs = self._part(arguments, slice(None))
-        return self._in_lead_shape(call, self.encoder(*args, **kwargs))
+        return self._in_lead_shape(call, self._encode(self._part(arguments, slice(None))))
+
+    def _encode(self, arguments: Arguments) -> Any:
+        args, kwargs = arguments
+        with torch.no_grad():
+            for name, module in self.front.items():
+                args, kwargs = (self.rehearsal.prepare(name, module, args, kwargs),), {}
+        return self.encoder(*args, **kwargs)
 
     def _checkpointed(self, arguments: Arguments) -> Any:
         """Train in one graph of micro-batches that are recomputed, each in a checkpoint."""
@@ -95,19 +127,17 @@ class Method:
         parts = [slice(i, min(i + starts.step, call.num_items)) for i in starts]
         sizes = [part.stop - part.start for part in parts]
         made = rehearsed(sizes)
-        for name, order in ((FORWARD, made), (BACKWARD, made[::-1])):
-            self.rehearsal.announce(name, sizes=sizes, made=[sizes[i] for i in order])
+        left_out = [size for i, size in enumerate(sizes) if i not in set(made)]
+        self.rehearsal.leave_out(("encoder", *self.front), left_out)
         outputs = [self._checkpoint(self._part(arguments, parts[i])) for i in made]
-        left_out = sum(sizes) - sum(sizes[i] for i in made)
-        if not self.items_on_device:
-            # The checkpoints hold the copies until they are recomputed.
-            self.rehearsal.held.append(self._part(arguments, slice(left_out)))
+        # The checkpoints hold copies of items in host memory until they are recomputed.
+        self.rehearsal.held.append(self._part(arguments, slice(sum(left_out))))
         with self.rehearsal.memory.of(FEATURES), self.rehearsal.dry_run.faking():
-            joined = pytree.tree_map(partial(_join, left_out), *outputs)
+            joined = pytree.tree_map(partial(_join, sum(left_out)), *outputs)
         return self._in_lead_shape(call, joined)
 
     def _checkpoint(self, arguments: Arguments) -> Any:
-        return checkpoint(self.encoder, *arguments[0], use_reentrant=False, **arguments[1])
+        return checkpoint(self._encode, arguments, use_reentrant=False)
 
     def num_items(self, arguments: Arguments) -> int:
         """Return the number of items of all videos."""
@@ -120,6 +150,8 @@ class Method:
         def take(leaf: Any) -> Any:
             if isinstance(leaf, Shared):
                 return leaf.value
+            if isinstance(leaf, Source):
+                return fetch_rows(leaf, torch.arange(len(leaf), device="cpu")[part])
             if not isinstance(leaf, Tensor):
                 return leaf
             rows = leaf.flatten(0, self.sampler.item_dim)[part]
@@ -127,6 +159,7 @@ class Method:
 
         with self.rehearsal.memory.of(ITEMS):
             taken: Arguments = pytree.tree_map(take, arguments)
+        self.rehearsal.memory.assign(pytree.tree_leaves(taken), ITEMS)
         return taken
 
     def _in_lead_shape(self, call: ItemCall, features: Any) -> Any:

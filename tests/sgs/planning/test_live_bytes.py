@@ -8,7 +8,7 @@ from torch._C._profiler import _EventType
 from torch.profiler import profile
 from torch.utils.checkpoint import checkpoint
 
-from sgs.live_bytes import IGNORED, LiveBytes
+from sgs.planning.live_bytes import IGNORED, LiveBytes
 
 FLOAT = 4
 
