@@ -105,9 +105,7 @@ class _FakeCopies(TorchFunctionMode):
         tensor, memo = args
         if tensor.dtype is torch.uint8 and tensor.numel() in GENERATOR_STATES:
             return func(tensor, memo)  # type: ignore[no-untyped-call]
-        if id(tensor) not in memo:
-            memo[id(tensor)] = self._dry_run.fake(tensor)
-        return memo[id(tensor)]
+        return self._dry_run.fake(tensor)
 
 
 def _as_parameter(tensor: Tensor) -> nn.Parameter:

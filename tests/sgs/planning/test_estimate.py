@@ -517,6 +517,11 @@ def test_sharded_parameters_are_refused(process_group: None) -> None:
         estimate(wrapped(encoder), torch.rand(3, 3))
 
 
+def test_distributed_encoder_is_estimated_on_without_its_wrapper(process_group: None) -> None:
+    plain = estimate(wrapped(wide()), images())
+    assert estimate(wrapped(nn.parallel.DistributedDataParallel(wide())), images()) == plain
+
+
 def test_encoder_that_cannot_be_copied_is_refused() -> None:
     encoder = nn.Linear(3, 3)
     encoder.iterator = (i for i in range(3))
