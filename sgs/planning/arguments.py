@@ -2,68 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from sgs.items import Shared
 from sgs.planning.dry_run import DryRun
-from sgs.source import Source, SourceBatch, fetch_rows
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+from sgs.source import Source, fetch_rows, lead_shape_of
 
 
-class FakeSource:
-    """A source of fake items like those of another.
+@dataclass(frozen=True)
+class FakeArguments:
+    """The arguments of a call without memory.
 
-    Args:
-        length: The number of items.
-        template: What was fetched for some of them.
-        dry_run: What makes tensors fake.
+    Attributes:
+        args: Positional ones; sources have become tensors.
+        kwargs: Keyword arguments, likewise.
+        tensors: Those that hold items, or are shared by them.
+        host: The tensors of items that lie in host memory, of which the device sees copies.
     """
 
-    def __init__(self, length: int, template: Any, dry_run: DryRun) -> None:
-        self._length, self._template, self._dry_run = length, template, dry_run
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: list[Tensor]
+    host: list[Tensor]
 
-    def __len__(self) -> int:
-        return self._length
-
-    def fetch(self, index: Int64[Tensor, " micro_batch"]) -> Any:
-        """Return fake rows; on the thread that fetches, where no mode is active."""
-
-        def make(leaf: Tensor) -> Tensor:
-            return torch.empty(len(index), *leaf.shape[1:], dtype=leaf.dtype, device="cpu")
-
-        with self._dry_run.fake_mode:
-            return pytree.tree_map(make, self._template)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> FakeSource:
-        return self
+    def is_on_host(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor of items lies in host memory."""
+        return any(tensor is x for x in self.host)
 
 
-def fake_arguments(items: Any, dry_run: DryRun) -> Arguments:
+@dataclass(frozen=True)
+class _Fetched:
+    """What a source would fetch if it were asked for all items."""
+
+    items: Any
+
+
+def fake_arguments(items: Any, dry_run: DryRun, *, items_on_device: bool) -> FakeArguments:
     """Return positional and keyword arguments without memory.
 
     Args:
         items: A tensor or a source, or a tuple or dict of arguments.
         dry_run: What makes tensors fake.
+        items_on_device: Whether tensors lie on the device; what sources fetch does not.
     """
     given: Any = items if isinstance(items, tuple | dict) else (items,)
-    copied = dry_run.copy(pytree.tree_map(lambda leaf: _described(leaf, dry_run), given))
-    return ((), copied) if isinstance(copied, dict) else (copied, {})
+    copied = dry_run.copy(pytree.tree_map(_described, given))
+    leaves = pytree.tree_leaves(copied)
+    fetched = [x.items for x in leaves if isinstance(x, _Fetched)]
+    plain = [x for x in leaves if isinstance(x, Tensor)]
+    shared = [x.value for x in leaves if isinstance(x, Shared)]
+    host = _tensors(fetched) + ([] if items_on_device else plain)
+    arguments = pytree.tree_map(lambda x: x.items if isinstance(x, _Fetched) else x, copied)
+    args, kwargs = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
+    return FakeArguments(args, kwargs, [*_tensors(fetched), *plain, *_tensors(shared)], host)
 
 
-def _described(leaf: Any, dry_run: DryRun) -> Any:
-    """Return what can be copied: tensors that are leaves of a graph, and fake sources."""
+def _tensors(tree: Any) -> list[Tensor]:
+    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Tensor)]
+
+
+def _described(leaf: Any) -> Any:
+    """Return what can be copied: tensors that are leaves of a graph."""
     if isinstance(leaf, Shared):
-        return Shared(pytree.tree_map(lambda x: _described(x, dry_run), leaf.value))
-    if isinstance(leaf, SourceBatch):
-        return SourceBatch([_described(source, dry_run) for source in leaf.sources])
+        return Shared(pytree.tree_map(_described, leaf.value))
     if isinstance(leaf, Source):
-        first = torch.arange(min(len(leaf), 1), device="cpu")
-        return FakeSource(len(leaf), fetch_rows(leaf, first), dry_run)
+        return _Fetched(_all_items_of(leaf))
     needs_gradient = isinstance(leaf, Tensor) and leaf.requires_grad
     return leaf.detach().requires_grad_() if needs_gradient else leaf
+
+
+def _all_items_of(source: Source) -> Any:
+    """Describe all items by the first one."""
+
+    def make(rows: Tensor) -> Tensor:
+        shape = (*lead_shape_of(source), *rows.shape[1:])
+        return torch.empty(shape, dtype=rows.dtype, device="meta")
+
+    first = torch.arange(min(len(source), 1), device="cpu")
+    return pytree.tree_map(make, fetch_rows(source, first))

@@ -93,11 +93,12 @@ def estimate(
     front = _copied(rehearsal, modules, "encoder")
     encoder = front.pop("encoder")
     loss_of = _mean_square if head is None else _copied(rehearsal, head, "head")
-    arguments = fake_arguments(items, rehearsal.dry_run)
-    rehearsal.memory.assign(pytree.tree_leaves(arguments), ITEMS if items_on_device else IGNORED)
+    arguments = fake_arguments(items, rehearsal.dry_run, items_on_device=items_on_device)
+    rehearsal.memory.assign(arguments.host, IGNORED)
+    rehearsal.memory.assign([x for x in arguments.tensors if not arguments.is_on_host(x)], ITEMS)
     trained = _register(rehearsal, (encoder, *front.values(), loss_of))
     watched = WatchedEncoder(encoder, rehearsal)
-    run = Method(sampler, watched, front, rehearsal, items_on_device)
+    run = Method(sampler, watched, front, rehearsal)
     with _no_trace(encoder), _explained():
         peak = peak_of_step(
             rehearsal,

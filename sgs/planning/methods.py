@@ -15,11 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 from sgs.items import ItemCall, Shared
 from sgs.module import SequentialGradientSampler
-from sgs.planning.arguments import Arguments
+from sgs.planning.arguments import FakeArguments
 from sgs.planning.live_bytes import IGNORED
 from sgs.planning.rehearsal import FEATURES, ITEMS, Rehearsal, rehearsed
 from sgs.planning.spread_out import SpreadOut
-from sgs.source import Source, fetch_rows
 
 
 class WatchedEncoder(nn.Module):
@@ -75,21 +74,19 @@ class Method:
         encoder: The fake encoder.
         front: The fake modules in front of it, by option.
         rehearsal: What watches its calls.
-        items_on_device: Whether a part of the items is a view of them, not a copy.
     """
 
     sampler: SequentialGradientSampler
     encoder: WatchedEncoder
     front: Mapping[str, nn.Module]
     rehearsal: Rehearsal
-    items_on_device: bool
 
-    def features(self, name: str, arguments: Arguments) -> Any:
+    def features(self, name: str, arguments: FakeArguments) -> Any:
         """Return the features of all items by the method of that name."""
         found: Any = getattr(self, f"_{name}")(arguments)
         return found
 
-    def _sgs(self, arguments: Arguments) -> Any:
+    def _sgs(self, arguments: FakeArguments) -> Any:
         """Train with the sampler itself, its strategy aside."""
         sampler = copy.copy(self.sampler)
         sampler._modules = {"encoder": self.encoder, **self._watched_front()}
@@ -97,7 +94,7 @@ class Method:
         if "features" in sampler.sampler.requires:
             sampler.sampler = SpreadOut(sampler.forward_micro_batch_size)
         with self.rehearsal.memory.of(FEATURES):
-            return sampler(*arguments[0], **arguments[1])
+            return sampler(*arguments.args, **arguments.kwargs)
 
     def _watched_front(self) -> dict[str, nn.Module]:
         # What a stem returned is copied before the encoder is called, to the host if asked.
@@ -108,19 +105,19 @@ class Method:
             for name, module in self.front.items()
         }
 
-    def _naive(self, arguments: Arguments) -> Any:
+    def _naive(self, arguments: FakeArguments) -> Any:
         """Train in one graph of all items."""
         call = self._call(arguments)
         return self._in_lead_shape(call, self._encode(self._part(arguments, slice(None))))
 
-    def _encode(self, arguments: Arguments) -> Any:
-        args, kwargs = arguments
+    def _encode(self, part: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+        args, kwargs = part
         with torch.no_grad():
             for name, module in self.front.items():
                 args, kwargs = (self.rehearsal.prepare(name, module, args, kwargs),), {}
         return self.encoder(*args, **kwargs)
 
-    def _checkpointed(self, arguments: Arguments) -> Any:
+    def _checkpointed(self, arguments: FakeArguments) -> Any:
         """Train in one graph of micro-batches that are recomputed, each in a checkpoint."""
         call = self._call(arguments)
         starts = range(0, call.num_items, self.sampler.micro_batch_size)
@@ -129,38 +126,35 @@ class Method:
         made = rehearsed(sizes)
         left_out = [size for i, size in enumerate(sizes) if i not in set(made)]
         self.rehearsal.leave_out(("encoder", *self.front), left_out)
-        outputs = [self._checkpoint(self._part(arguments, parts[i])) for i in made]
+        given = [self._part(arguments, parts[i]) for i in made]
+        outputs = [checkpoint(self._encode, part, use_reentrant=False) for part in given]
         # The checkpoints hold copies of items in host memory until they are recomputed.
         self.rehearsal.held.append(self._part(arguments, slice(sum(left_out))))
         with self.rehearsal.memory.of(FEATURES), self.rehearsal.dry_run.faking():
             joined = pytree.tree_map(partial(_join, sum(left_out)), *outputs)
         return self._in_lead_shape(call, joined)
 
-    def _checkpoint(self, arguments: Arguments) -> Any:
-        return checkpoint(self._encode, arguments, use_reentrant=False)
-
-    def num_items(self, arguments: Arguments) -> int:
+    def num_items(self, arguments: FakeArguments) -> int:
         """Return the number of items of all videos."""
         return self._call(arguments).num_items
 
-    def _call(self, arguments: Arguments) -> ItemCall:
-        return ItemCall(*arguments, item_dim=self.sampler.item_dim)
+    def _call(self, arguments: FakeArguments) -> ItemCall:
+        return ItemCall(arguments.args, arguments.kwargs, item_dim=self.sampler.item_dim)
 
-    def _part(self, arguments: Arguments, part: slice) -> Arguments:
+    def _part(
+        self, arguments: FakeArguments, part: slice
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         def take(leaf: Any) -> Any:
             if isinstance(leaf, Shared):
                 return leaf.value
-            if isinstance(leaf, Source):
-                return fetch_rows(leaf, torch.arange(len(leaf), device="cpu")[part])
             if not isinstance(leaf, Tensor):
                 return leaf
             rows = leaf.flatten(0, self.sampler.item_dim)[part]
-            return rows if self.items_on_device else rows.clone()
+            return rows.clone() if arguments.is_on_host(leaf) else rows
 
         with self.rehearsal.memory.of(ITEMS):
-            taken: Arguments = pytree.tree_map(take, arguments)
-        self.rehearsal.memory.assign(pytree.tree_leaves(taken), ITEMS)
-        return taken
+            args, kwargs = pytree.tree_map(take, (arguments.args, arguments.kwargs))
+        return args, kwargs
 
     def _in_lead_shape(self, call: ItemCall, features: Any) -> Any:
         return pytree.tree_map(

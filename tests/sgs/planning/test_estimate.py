@@ -1,3 +1,4 @@
+import itertools
 import random
 import resource
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from samplers import DPP, Random
 from sgs import (
+    ArraySource,
     Estimate,
     SequentialGradientSampler,
     Shared,
+    SourceBatch,
     estimate,
     freeze_batch_norm,
 )
@@ -424,6 +427,61 @@ def test_micro_batches_that_are_repeated_whole_count_whole() -> None:
     assert few * 10 == all_of_them * 4
 
 
+@pytest.mark.parametrize("on_host", [False, True])
+def test_outputs_of_a_stem_count_where_they_are_kept(on_host: bool) -> None:
+    """By hand: 14 items of 400 floats from the stem, of which 14 are kept."""
+    stem = nn.Sequential(nn.Flatten(), nn.Linear(768, 400)).requires_grad_(False)
+    trunk, device = nn.Linear(400, 5), "cpu" if on_host else None
+    with_stem = estimate(
+        wrapped(trunk, frozen_stem=stem, stem_cache_device=device), images(), items_on_device=False
+    )
+    kept = 14 * 400 * 4
+    found = with_stem.bytes_by_category["features"]
+    assert (found < kept / 2) if on_host else (kept <= found < 1.2 * kept)
+    weights = 768 * 400 + 400 * 5
+    assert with_stem.flops["forward"] == 2 * 14 * weights
+    # The stem is not repeated, and the trunk's items need no gradient.
+    assert with_stem.flops["backward"] == 2 * 14 * 2 * 400 * 5
+
+
+def test_kept_graphs_add_up() -> None:
+    def bytes_with(kept: int) -> int:
+        found = estimate(wrapped(convolutions(), kept_graphs=kept), images(40))
+        return found.bytes_by_category["activations"]
+
+    peaks = [bytes_with(kept) for kept in range(2, 7)]
+    growth = {after - before for before, after in itertools.pairwise(peaks)}
+    assert len(growth) == 1
+    assert growth.pop() > 0.5 * bytes_with(0)
+
+
+def test_kept_graphs_save_forward_operations() -> None:
+    flops = [
+        estimate(wrapped(convolutions(), kept_graphs=kept), images(40)).flops for kept in (0, 3)
+    ]
+    assert flops[0]["forward"] == flops[1]["forward"]
+    assert flops[0]["backward"] - flops[1]["backward"] == flops[0]["forward"] * 3 // 10
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sources_count_as_items_in_host_memory(method: str) -> None:
+    given = [
+        (wrapped(wide()), images(), ArraySource(images())),
+        (
+            wrapped(wide(), item_dim=1),
+            images(28).unflatten(0, (2, 14)),
+            SourceBatch([ArraySource(images()), ArraySource(images())]),
+        ),
+    ]
+    for sampler, items, source in given:
+        streamed = estimate(sampler, source, method=method)
+        assert streamed.bytes_by_category == (
+            estimate(sampler, items, method=method, items_on_device=False).bytes_by_category
+        )
+
+
+# The shape checker draws from Python's random numbers.
+@pytest.mark.usefixtures("raw_errors")
 def test_attention_without_dropout_draws_nothing() -> None:
     """It is tagged as random in torch whether it drops out or not."""
     assert estimate(guided(Attention()), images()).peak_bytes > 0
