@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ class TwoPasses:
         micro_batch_size: Items per call that keeps a graph.
         couples_items: Whether items are known to depend on their micro-batch, as with BatchNorm in
             training mode: then micro-batches are repeated whole, as for random numbers.
+        timed: Entered around either pass with its name, `micro_batch_size` and the number of items.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class TwoPasses:
         *,
         micro_batch_size: int,
         couples_items: bool,
+        timed: Callable[[str, int, int], AbstractContextManager[None]] | None = None,
     ) -> None:
         self.call = call
         self._micro_batch_size = micro_batch_size
         self._couples_items = couples_items
+        self._timed = timed or (lambda *_: nullcontext())
         self._micro_batches: list[MicroBatch] = []
         self._parameters = CalledParameters(encoder)
         self._world = World(front.before(encoder), self._parameters, call)
@@ -81,7 +84,8 @@ class TwoPasses:
         num_kept = fewest_calls(self._parameters.trainable, min(num_kept, len(repeating)))
         kept = set(repeating[:num_kept])
         fetches = self.call.prefetched([group.index for group in groups])
-        with torch.no_grad(), self._world.first_pass(), closing(fetches):
+        watched = self._timed("first pass", self._micro_batch_size, self.call.num_items)
+        with watched, torch.no_grad(), self._world.first_pass(), closing(fetches):
             for number, (group, fetched) in enumerate(zip(groups, fetches, strict=True)):
                 micro_batch, outputs = self._calls.first(group, fetched, keeps_graph=number in kept)
                 self._micro_batches.append(micro_batch)
@@ -123,6 +127,8 @@ class TwoPasses:
         """
         rows = [None if g is None else self.call.rows(g) for g in feature_gradients]
         with ExitStack() as stack:
+            num_items = len(subset.positions)
+            stack.enter_context(self._timed("second pass", self._micro_batch_size, num_items))
             stack.enter_context(torch.enable_grad())
             aliases = stack.enter_context(self._parameters.aliased())
             stack.enter_context(self._world.second_pass())

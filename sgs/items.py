@@ -100,6 +100,11 @@ class ItemCall:
         return [self._leaves[i] for i in self._item_positions]
 
     @property
+    def device_type(self) -> str:
+        """Where the encoder computes."""
+        return "cpu" if self._device is None else self._device.type
+
+    @property
     def sources(self) -> list[Source]:
         """The sources that are fetched by micro-batch."""
         return [self._leaves[i] for i in self._source_positions]

@@ -48,7 +48,8 @@ class SequentialGradientSampler(nn.Module):
     Args:
         encoder: Maps items `[K, ...]` to features `[K, ...]`, a tensor or a pytree of them.
         micro_batch_size: Items per call that keeps a graph (K in the paper), at least 1. Items of
-            all videos count. Less memory when smaller, less overhead when larger.
+            all videos count. Less memory when smaller, less overhead when larger. Leave it out
+            with `memory_budget`.
         forward_micro_batch_size: Items per call of the first pass that keeps none, at least 1; as
             `micro_batch_size` if None. May be larger for speed.
         ratio: Fraction of the items of each video whose gradient is computed (γ), in (0, 1]. Stage
@@ -66,6 +67,9 @@ class SequentialGradientSampler(nn.Module):
         kept_graphs: Micro-batches of sampled items that keep their graph in the first pass, instead
             of being encoded again: less time for more memory. Strategies that look at features
             know them too late, and keep none.
+        memory_budget: The memory of the device that a training step may take, in bytes or as in
+            "8GiB": both sizes and `kept_graphs` are chosen for it, predicted at the first call and
+            corrected by what the first steps show. See `sgs.planning.budget`.
         preprocess: Module in front of the encoder that runs on each micro-batch in both passes,
             without a graph, on the encoder's device: normalisation, crops.
         frozen_stem: Module in front of the encoder (behind `preprocess`) that does not train. Its
@@ -103,7 +107,7 @@ class SequentialGradientSampler(nn.Module):
         self,
         encoder: nn.Module,
         *,
-        micro_batch_size: int,
+        micro_batch_size: int | None = None,
         forward_micro_batch_size: int | None = None,
         ratio: float = 1.0,
         sampler: AbstractSampler | None = None,
@@ -112,6 +116,7 @@ class SequentialGradientSampler(nn.Module):
         generator: torch.Generator | None = None,
         allow_batch_norm: bool = False,
         kept_graphs: int = 0,
+        memory_budget: int | str | None = None,
         preprocess: nn.Module | None = None,
         frozen_stem: nn.Module | None = None,
         stem_cache_device: torch.device | str | None = None,
@@ -120,18 +125,18 @@ class SequentialGradientSampler(nn.Module):
         sampler = Random() if sampler is None else sampler
         validate_options(
             encoder,
-            sizes=(micro_batch_size, forward_micro_batch_size),
+            sizes=(micro_batch_size, forward_micro_batch_size, kept_graphs),
+            memory_budget=memory_budget,
             sampling=(sampler, ratio, weights),
             item_dim=item_dim,
             generator=generator,
-            kept_graphs=kept_graphs,
             front={"preprocess": preprocess, "frozen_stem": frozen_stem},
             check_replay=check_replay,
         )
         super().__init__()
         self.encoder = encoder
-        self.micro_batch_size = micro_batch_size
-        self.forward_micro_batch_size = forward_micro_batch_size or micro_batch_size
+        self.micro_batch_size = micro_batch_size or 1
+        self.forward_micro_batch_size = forward_micro_batch_size or self.micro_batch_size
         self.ratio = ratio
         self.sampler = sampler
         self.weights = weights
@@ -139,6 +144,7 @@ class SequentialGradientSampler(nn.Module):
         self.generator = generator
         self.allow_batch_norm = allow_batch_norm
         self.kept_graphs = kept_graphs
+        self.memory_budget = None if memory_budget is None else _budget(memory_budget)
         self.preprocess = preprocess
         self.frozen_stem = frozen_stem
         self.stem_cache_device = (
@@ -165,7 +171,7 @@ class SequentialGradientSampler(nn.Module):
         return call_through(self.encoder, run, args, kwargs)
 
     def _features(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = self.call_of(encoder, args, kwargs)
+        call = self._sized_call(encoder, args, kwargs)
         if not (torch.is_grad_enabled() and _trains(encoder, call)):
             groups = in_order(call.num_items, size=self.forward_micro_batch_size)
             features = forward_only(encoder, call, self.front, groups)
@@ -194,7 +200,7 @@ class SequentialGradientSampler(nn.Module):
     def _encoded(
         self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> EncodedItems:
-        call = self.call_of(encoder, args, kwargs)
+        call = self._sized_call(encoder, args, kwargs)
         if not _trains(encoder, call):
             raise ValueError(
                 "SequentialGradientSampler.encode: neither the encoder nor the items require a "
@@ -212,7 +218,7 @@ class SequentialGradientSampler(nn.Module):
             f"micro_batch_size={self.micro_batch_size}, "
             f"forward_micro_batch_size={self.forward_micro_batch_size}, ratio={self.ratio}, "
             f"sampler={self.sampler}, weights={self.weights!r}, item_dim={self.item_dim}, "
-            f"kept_graphs={self.kept_graphs}"
+            f"kept_graphs={self.kept_graphs}, memory_budget={self.memory_budget}"
         )
 
     @property
@@ -242,6 +248,14 @@ class SequentialGradientSampler(nn.Module):
         self.front.refuse_training(call)
         return call
 
+    def _sized_call(
+        self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ItemCall:
+        call = self.call_of(encoder, args, kwargs)
+        if self.memory_budget is not None and _trains(encoder, call):
+            self.memory_budget.settle(self, call, args, kwargs)
+        return call
+
     def _passes(self, encoder: nn.Module, call: ItemCall) -> TwoPasses:
         return TwoPasses(
             encoder,
@@ -249,6 +263,7 @@ class SequentialGradientSampler(nn.Module):
             self.front,
             micro_batch_size=self.micro_batch_size,
             couples_items=bool(coupled_batch_norm(self.front.before(encoder))),
+            timed=None if self.memory_budget is None else self.memory_budget.timed,
         )
 
     def _encode_and_draw(self, passes: TwoPasses) -> tuple[FeatureBuffer, Subset]:
@@ -266,3 +281,10 @@ class SequentialGradientSampler(nn.Module):
 
 def _trains(encoder: nn.Module, call: ItemCall) -> bool:
     return any(tensor.requires_grad for tensor in (*encoder.parameters(), *call.tensors))
+
+
+def _budget(budget: int | str) -> Any:
+    # Not at the top: an estimate is one of a sampler.
+    from sgs.planning.budget import MemoryBudget
+
+    return MemoryBudget(budget)

@@ -15,11 +15,11 @@ WEIGHTS = ("inverse_probability", "none")
 def validate_options(
     encoder: nn.Module,
     *,
-    sizes: tuple[int, int | None],
+    sizes: tuple[int | None, int | None, int],
+    memory_budget: int | str | None,
     sampling: tuple[AbstractSampler, float, str],
     item_dim: int,
     generator: torch.Generator | None,
-    kept_graphs: int,
     front: Mapping[str, nn.Module | None],
     check_replay: bool | float,
 ) -> None:
@@ -33,10 +33,11 @@ def validate_options(
     validate_encoder(encoder)
     validate_front(front)
     validate_sizes(micro_batch_size=sizes[0], forward_micro_batch_size=sizes[1])
+    validate_budget(memory_budget, sizes)
     validate_sampling(sampler, ratio=ratio, weights=weights)
     validate_item_dim(item_dim)
     validate_generator(generator)
-    validate_kept_graphs(kept_graphs)
+    validate_kept_graphs(sizes[2])
     validate_tolerance(check_replay)
 
 
@@ -91,6 +92,27 @@ def validate_sizes(**sizes: int | None) -> None:
                 f"SequentialGradientSampler({name}={size!r}): expected an integer of at least 1: "
                 "the number of items that the encoder sees at once."
             )
+
+
+def validate_budget(
+    memory_budget: int | str | None, sizes: tuple[int | None, int | None, int]
+) -> None:
+    """Refuse sizes that are neither given nor chosen, or both.
+
+    Raises:
+        ValueError: If they are.
+    """
+    if memory_budget is None and sizes[0] is None:
+        raise ValueError(
+            "SequentialGradientSampler(micro_batch_size=None): expected the number of items that "
+            'the encoder sees at once, or memory_budget="8GiB", which chooses it.'
+        )
+    if memory_budget is not None and sizes != (None, None, 0):
+        raise ValueError(
+            f"SequentialGradientSampler(memory_budget={memory_budget!r}): expected neither "
+            "micro_batch_size, forward_micro_batch_size nor kept_graphs beside it, since it "
+            "chooses them."
+        )
 
 
 def validate_sampling(sampler: AbstractSampler, *, ratio: float, weights: str) -> None:

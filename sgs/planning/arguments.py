@@ -36,6 +36,14 @@ class FakeArguments:
 
 
 @dataclass(frozen=True)
+class Given:
+    """Positional and keyword arguments of one call."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class _Fetched:
     """What a source would fetch if it were asked for all items."""
 
@@ -46,11 +54,13 @@ def fake_arguments(items: Any, dry_run: DryRun, *, items_on_device: bool) -> Fak
     """Return positional and keyword arguments without memory.
 
     Args:
-        items: A tensor or a source, or a tuple or dict of arguments.
+        items: A tensor or a source, a tuple or a dict of arguments, or both as `Given`.
         dry_run: What makes tensors fake.
         items_on_device: Whether tensors lie on the device; what sources fetch does not.
     """
     given: Any = items if isinstance(items, tuple | dict) else (items,)
+    if isinstance(items, Given):
+        given = items.args, items.kwargs
     copied = dry_run.copy(pytree.tree_map(_described, given))
     leaves = pytree.tree_leaves(copied)
     fetched = [x.items for x in leaves if isinstance(x, _Fetched)]
@@ -58,7 +68,10 @@ def fake_arguments(items: Any, dry_run: DryRun, *, items_on_device: bool) -> Fak
     shared = [x.value for x in leaves if isinstance(x, Shared)]
     host = _tensors(fetched) + ([] if items_on_device else plain)
     arguments = pytree.tree_map(lambda x: x.items if isinstance(x, _Fetched) else x, copied)
-    args, kwargs = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
+    if isinstance(items, Given):
+        args, kwargs = arguments
+    else:
+        args, kwargs = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
     return FakeArguments(args, kwargs, [*_tensors(fetched), *plain, *_tensors(shared)], host)
 
 

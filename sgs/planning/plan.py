@@ -17,7 +17,6 @@ from sgs.module import SequentialGradientSampler
 from sgs.planning.byte_size import bytes_of, readable_bytes
 from sgs.planning.estimated_step import Estimate
 from sgs.planning.estimation import estimate
-from sgs.planning.rehearsal import ACTIVATIONS, BACKWARD
 from sgs.planning.training_step import MakeOptimizer
 
 # Operations of a call below which a GPU waits for its next kernel rather than computes.
@@ -129,14 +128,17 @@ class Search:
     _known: dict[tuple[int, int, int], Estimate] = field(default_factory=dict)
 
     def __call__(self, size: int, forward_size: int, kept: int) -> Estimate:
+        """Estimate a step with other sizes."""
         key = size, forward_size, kept
         if key not in self._known:
             sized = copy.copy(self.sampler)
             sized.micro_batch_size, sized.forward_micro_batch_size, sized.kept_graphs = key
+            sized.memory_budget = None
             self._known[key] = self.step(sized)
         return self._known[key]
 
     def fits(self, found: Estimate) -> bool:
+        """Tell whether a step stays within the limit."""
         return found.peak_bytes <= self.limit
 
     @cached_property
@@ -155,6 +157,11 @@ class Search:
         return self.sampler.ratio < 1 and "features" in self.sampler.sampler.requires
 
     def refuse_too_little(self, budget: int | str) -> None:
+        """Refuse a budget that one item at a time exceeds.
+
+        Raises:
+            ValueError: If it does.
+        """
         if not self.fits(self.smallest):
             raise ValueError(
                 f"plan(budget={budget!r}): a step takes {readable_bytes(self.smallest.peak_bytes)} "
@@ -197,9 +204,8 @@ class Search:
             growth = self._growth(size, forward_size, kept)
             if growth > 0:
                 room = self.limit - self(size, forward_size, kept).peak_bytes
-                return self._extrapolated(
-                    size, forward_size, kept, min(most, kept + room // growth)
-                )
+                fitting = int(min(most, kept + room // growth))
+                return self._extrapolated(size, forward_size, known=kept, kept=fitting)
         while known < most and self.fits(self(size, forward_size, known + 1)):
             known += 1
         return known, self(size, forward_size, known)
@@ -213,7 +219,11 @@ class Search:
     ) -> tuple[int, Estimate]:
         first, second = (self(size, forward_size, known + i) for i in range(2))
         more = kept - known
-        taken, flops = dict(first.bytes_by_category), dict(first.flops)
-        taken[ACTIVATIONS] += more * (second.peak_bytes - first.peak_bytes)
-        flops[BACKWARD] += more * (second.flops[BACKWARD] - first.flops[BACKWARD])
-        return kept, replace(first, bytes_by_category=taken, flops=flops)
+
+        def extended(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+            return {name: size + more * (after[name] - size) for name, size in before.items()}
+
+        taken = extended(first.bytes_by_category, second.bytes_by_category)
+        return kept, replace(
+            first, bytes_by_category=taken, flops=extended(first.flops, second.flops)
+        )

@@ -1,0 +1,147 @@
+"""Sizes that are chosen from step to step keep the gradients, and stay within the budget."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sgs import ArraySource, SequentialGradientSampler
+from sgs.planning import budget as budget_module, plan as plan_module
+from sgs.planning.live_bytes import LiveBytes
+from tests.reference import assert_same, run
+from tests.sgs.planning.steps import convolutions, images, wide
+
+NUM_ITEMS = 20
+MIB = 2**20
+
+
+def settings_of(sampler: SequentialGradientSampler) -> tuple[int, int, int]:
+    return sampler.micro_batch_size, sampler.forward_micro_batch_size, sampler.kept_graphs
+
+
+def train(sampler: nn.Module, items: Tensor) -> None:
+    sampler(items).square().mean().backward()
+
+
+def test_gradients_stay_the_same_while_sizes_are_tried() -> None:
+    encoder, items = convolutions().double(), images(NUM_ITEMS).double()
+    sampler, seen = SequentialGradientSampler(encoder, memory_budget="64MiB"), set()
+    expected = run(encoder, lambda: encoder(items))[1]
+    for _ in range(8):
+        assert_same(run(encoder, lambda: sampler(items))[1], expected)
+        seen.add(settings_of(sampler))
+    assert len(seen) > 2
+    assert settings_of(sampler)[2] > 0
+    assert "memory_budget='64MiB'" in repr(sampler)
+
+
+def test_every_step_stays_within_the_budget() -> None:
+    encoder, items, budget = wide(), images(NUM_ITEMS), 2 * MIB
+    sampler, seen = SequentialGradientSampler(encoder, memory_budget=budget), set()
+    for _ in range(6):
+        train(sampler, items)
+        seen.add(settings_of(sampler))
+    for size, forward_size, kept in seen:
+        fixed = SequentialGradientSampler(
+            encoder,
+            micro_batch_size=size,
+            forward_micro_batch_size=forward_size,
+            kept_graphs=kept,
+        )
+        counter = LiveBytes()
+        counter.assign(encoder.parameters(), "parameters")
+        counter.assign([items], "items")
+        with counter:
+            train(fixed, items)
+        assert counter.peak.total() <= budget
+        encoder.zero_grad()
+
+
+@pytest.mark.parametrize("fastest", [1, 4, 32])
+def test_fastest_size_is_found(fastest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, clock = wide(), [0.0]
+
+    def call(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        size = len(args[0])
+        away = max(size / fastest, fastest / size)
+        clock[0] += size * (1 + 0.2 * (away - 1))
+
+    encoder.register_forward_hook(call)
+    monkeypatch.setattr(budget_module, "_now_s", lambda: clock[0])
+    sampler = SequentialGradientSampler(encoder, memory_budget="1GiB")
+    for _ in range(10):
+        train(sampler, images(64))
+    assert settings_of(sampler)[:2] == (fastest, fastest)
+
+
+def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = [0]
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
+    monkeypatch.setattr(budget_module, "_now_s", lambda: 0.0)
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    items = images(NUM_ITEMS)
+    for _ in range(10):
+        train(sampler, items)
+    assert settings_of(sampler)[2] > 0
+    # The head and the optimizer took what was left, and more.
+    observed[0] = 20 * MIB
+    train(sampler, items)
+    assert settings_of(sampler) == (1, 1, 0)
+
+
+def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = [0]
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
+    monkeypatch.setattr(budget_module, "LARGEST", 4)
+    monkeypatch.setattr(plan_module, "LARGEST", 4)
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="1MiB")
+    items = images(60)
+    for _ in range(6):
+        train(sampler, items)
+    before = settings_of(sampler)[2]
+    observed[0] = MIB // 4
+    train(sampler, items)
+    assert settings_of(sampler)[2] > before > 0
+
+
+def test_more_items_than_planned_are_planned_anew() -> None:
+    sampler = SequentialGradientSampler(wide(), memory_budget="4MiB")
+    for items in (images(8), images(8), images(8), images(60)):
+        train(sampler, items)
+        fits = sampler.memory_budget._planned[0]
+        assert fits == len(items)
+    train(sampler, images(20))
+    assert sampler.memory_budget._planned[0] == 60
+
+
+def test_evaluation_and_sources_work_before_the_first_step() -> None:
+    encoder, items = wide(), images(NUM_ITEMS)
+    sampler = SequentialGradientSampler(encoder, memory_budget="64MiB")
+    with torch.no_grad():
+        assert torch.allclose(sampler(ArraySource(items)), encoder(items), atol=1e-6)
+    assert sampler.micro_batch_size > 1
+    train(sampler, ArraySource(items))
+
+
+def test_frozen_encoder_needs_no_plan() -> None:
+    sampler = SequentialGradientSampler(wide().requires_grad_(False), memory_budget="1B")
+    assert sampler(images(3)).shape == (3, 100)
+
+
+def test_too_small_a_budget_is_refused_at_the_first_call() -> None:
+    sampler = SequentialGradientSampler(wide(), memory_budget="1kB")
+    with pytest.raises(ValueError, match=r"budget='1kB'\): a step takes"):
+        train(sampler, images(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"micro_batch_size=None\): expected the number of items"),
+        ({"memory_budget": "1GiB", "micro_batch_size": 2}, "expected neither micro_batch_size"),
+        ({"memory_budget": "1GiB", "kept_graphs": 1}, "expected neither micro_batch_size"),
+        ({"memory_budget": "much"}, "'much' is no amount of memory"),
+    ],
+)
+def test_sizes_are_given_or_chosen(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SequentialGradientSampler(wide(), **options)
