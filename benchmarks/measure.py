@@ -1,5 +1,7 @@
 """Time and memory of several cases in one process, so that they can be compared."""
 
+from __future__ import annotations
+
 import gc
 import statistics
 import time
@@ -30,6 +32,16 @@ class Measured:
     peak_allocated_bytes: int | None = None
     peak_reserved_bytes: int | None = None
     is_out_of_memory: bool = False
+
+    def add(self, other: Measured) -> None:
+        """Add the rounds of another one."""
+        self.step_ms += other.step_ms
+        self.wall_ms += other.wall_ms
+        if other.peak_allocated_bytes is not None and other.peak_reserved_bytes is not None:
+            self.peak_allocated_bytes = max(
+                self.peak_allocated_bytes or 0, other.peak_allocated_bytes
+            )
+            self.peak_reserved_bytes = max(self.peak_reserved_bytes or 0, other.peak_reserved_bytes)
 
     def row(self) -> dict[str, Any]:
         """Return the numbers of a row of results."""
@@ -62,12 +74,20 @@ def measure(
     for number in range(warm_up + rounds):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            if not found[name].is_out_of_memory:
-                _run(cases[name], found[name], device, counts=number >= warm_up)
+            if found[name].is_out_of_memory:
+                continue
+            try:
+                once = _run(cases[name], device)
+            except torch.OutOfMemoryError:
+                found[name] = Measured(is_out_of_memory=True)
+                continue
+            if number >= warm_up:
+                found[name].add(once)
     return found
 
 
-def _run(step: Step, measured: Measured, device: torch.device, *, counts: bool) -> None:
+def _run(step: Step, device: torch.device) -> Measured:
+    """Run a case once."""
     gc.collect()
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -75,26 +95,18 @@ def _run(step: Step, measured: Measured, device: torch.device, *, counts: bool) 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         torch.cuda.synchronize(device)
-    wall, process = time.perf_counter(), time.process_time()
-    try:
-        step()
-    except torch.OutOfMemoryError:
-        measured.__init__(is_out_of_memory=True)  # type: ignore[misc]
-        return
+    wall_s, process_s = time.perf_counter(), time.process_time()
+    step()
     if on_gpu:
         torch.cuda.synchronize(device)
-    wall_ms, process_ms = (
-        1000 * (time.perf_counter() - wall),
-        1000 * (time.process_time() - process),
+    process_ms = 1000 * (time.process_time() - process_s)
+    wall_ms = 1000 * (time.perf_counter() - wall_s)
+    return Measured(
+        step_ms=[wall_ms if on_gpu else process_ms],
+        wall_ms=[wall_ms],
+        peak_allocated_bytes=torch.cuda.max_memory_allocated(device) if on_gpu else None,
+        peak_reserved_bytes=torch.cuda.max_memory_reserved(device) if on_gpu else None,
     )
-    if counts:
-        measured.wall_ms.append(wall_ms)
-        measured.step_ms.append(wall_ms if on_gpu else process_ms)
-    if on_gpu and counts:
-        allocated = torch.cuda.max_memory_allocated(device)
-        reserved = torch.cuda.max_memory_reserved(device)
-        measured.peak_allocated_bytes = max(measured.peak_allocated_bytes or 0, allocated)
-        measured.peak_reserved_bytes = max(measured.peak_reserved_bytes or 0, reserved)
 
 
 def relative(case: Measured, reference: Measured) -> list[float]:

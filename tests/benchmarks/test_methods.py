@@ -62,9 +62,7 @@ def test_every_method_computes_the_gradients_of_the_naive_one(
     problem: Problem, make: Callable[[Problem], Callable[[Problem], None]]
 ) -> None:
     expected = gradients(problem, methods.naive)
-    torch.testing.assert_close(
-        gradients(problem, make(problem)), expected, rtol=1e-12, atol=1e-14
-    )
+    torch.testing.assert_close(gradients(problem, make(problem)), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_dropped_item_is_detected(problem: Problem) -> None:

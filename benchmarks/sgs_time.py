@@ -1,0 +1,190 @@
+"""What a training step costs in time, against naive training and what people use instead.
+
+    python benchmarks/sgs_time.py                    # three encoders at sizes for a CPU core
+    python benchmarks/sgs_time.py --device cuda      # TSM-ResNet50 at the paper's size, with memory
+
+All methods run in turn in one process, so that their ratios mean something on a busy machine. On
+the CPU the head is tiny, not to dilute what is compared; on CUDA it is the ETAD detector.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks import methods
+from benchmarks.conditions import conditions
+from benchmarks.detector_head import DetectorHead
+from benchmarks.measure import Measured, Step, measure, relative
+from benchmarks.problem import Problem, Size, TemporalHead
+from benchmarks.rows import RESULTS, Row, write_rows
+from sgs import SequentialGradientSampler
+
+LEARNING_RATE = 1e-6
+SIZES = {
+    "cpu": [
+        Size("resnet50_tsm", 2, 16, 8, 64, 4, 8),
+        Size("r2plus1d_34", 2, 10, 8, 32, 2, 4),
+        Size("videomae_small", 4, 16, 8, 64, 4, 8),
+    ],
+    "cuda": [Size("resnet50_tsm", 2, 4 * 128, 8, 224, 16, 32, num_videos=4)],
+}
+ROUNDS = {"cpu": 5, "cuda": 3}
+RATIOS = (1.0, 0.3, 0.1)
+# What is compared with at any ratio; a hand-written loop only where its ratio is the same.
+FULL = ("naive", "checkpoint", "checkpoint behind stem", "GradCache")
+HAND_WRITTEN = "hand-written Alg. 1"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of training, at one ratio."""
+
+    method: str
+    ratio: float
+    gradients: Step
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    device = torch.device(arguments.device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    rows = []
+    for size in SIZES[device.type]:
+        if size.encoder in (arguments.encoders or [size.encoder]):
+            rows += run(size, device, rounds=arguments.rounds or ROUNDS[device.type])
+            print(table(rows[-1]["size"]["encoder"], rows))
+            write_rows(arguments.results or results_of(device.type), rows)
+
+
+def results_of(device: str) -> Path:
+    return RESULTS / f"sgs_time_{device}.json"
+
+
+def run(size: Size, device: torch.device, *, rounds: int) -> list[Row]:
+    """Measure all cases of one encoder."""
+    torch.manual_seed(0)
+    with device:
+        problem = size.problem(partial(_head, num_videos=size.num_videos, device=device))
+    cases = list(cases_of(problem, size))
+    optimizer = torch.optim.AdamW(problem.trained, lr=LEARNING_RATE)
+    steps = {_key(case): partial(_step, case.gradients, optimizer) for case in cases}
+    found = measure(steps, device=device, rounds=rounds)
+    shared = {"size": asdict(size), "dtype": "float32", **conditions(device)}
+    return [
+        {
+            "method": case.method,
+            "ratio": case.ratio,
+            **found[_key(case)].row(),
+            "relative_to": dict(_relatives(case, found)),
+            **shared,
+        }
+        for case in cases
+    ]
+
+
+def _head(channels: int, *, num_videos: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+    if device.type == "cuda":
+        return DetectorHead(channels, num_videos=num_videos)
+    return TemporalHead(channels)
+
+
+def _step(gradients: Step, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    gradients()
+    optimizer.step()
+
+
+def _key(case: Case) -> str:
+    return f"{case.method} {case.ratio}"
+
+
+def cases_of(problem: Problem, size: Size) -> Iterator[Case]:
+    """Yield all cases, the references first."""
+    for name, method in zip(
+        FULL,
+        (
+            methods.naive,
+            methods.checkpointed,
+            methods.checkpointed_behind_stem,
+            methods.grad_cache,
+        ),
+        strict=True,
+    ):
+        yield Case(name, 1.0, partial(method, problem))
+    for ratio in RATIOS:
+        yield Case(HAND_WRITTEN, ratio, partial(methods.hand_written_sample, problem, ratio=ratio))
+        for name, sampler in samplers_of(problem, size, ratio=ratio).items():
+            yield Case(name, ratio, partial(methods.sampled, problem, sampler))
+
+
+def samplers_of(
+    problem: Problem, size: Size, *, ratio: float
+) -> dict[str, SequentialGradientSampler]:
+    """Return the sampler with more and more of its options."""
+    plain = partial(SequentialGradientSampler, micro_batch_size=size.micro_batch_size, ratio=ratio)
+    behind_stem = partial(plain, problem.trunk, frozen_stem=problem.stem)
+    samplers = {
+        "SGS": plain(problem.encoder),
+        "SGS, frozen stem": behind_stem(),
+        "SGS, frozen stem, one kept graph": behind_stem(kept_graphs=1),
+    }
+    if ratio == 1:
+        larger = size.forward_micro_batch_size
+        samplers["SGS, larger first pass"] = plain(problem.encoder, forward_micro_batch_size=larger)
+        return samplers
+    all_kept = behind_stem(kept_graphs=size.num_items)
+    return {**samplers, "SGS, frozen stem, all graphs kept": all_kept}
+
+
+def _relatives(case: Case, found: dict[str, Measured]) -> Iterator[tuple[str, list[float]]]:
+    references = {name: f"{name} 1.0" for name in FULL}
+    references[HAND_WRITTEN] = f"{HAND_WRITTEN} {case.ratio}"
+    references["SGS"] = f"SGS {case.ratio}"
+    for name, key in references.items():
+        fits = not (found[key].is_out_of_memory or found[_key(case)].is_out_of_memory)
+        if fits:
+            yield name, relative(found[_key(case)], found[key])
+
+
+def table(encoder: str, rows: list[Row]) -> str:
+    """Return the medians of one encoder as a markdown table."""
+    columns = ("naive", "checkpoint", "GradCache", HAND_WRITTEN)
+    lines = [
+        f"| {encoder} | ratio | step, ms | {' | '.join(f'to {name}' for name in columns)} |",
+        "|---|" + "---:|" * (2 + len(columns)),
+    ]
+    for row in rows:
+        if row["size"]["encoder"] != encoder:
+            continue
+        cells = [_ratio(row["relative_to"].get(name)) for name in columns]
+        time_ms = "out of memory" if row["is_out_of_memory"] else f"{row['step_ms'][1]:.0f}"
+        lines.append(f"| {row['method']} | {row['ratio']} | {time_ms} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _ratio(quartiles: list[float] | None) -> str:
+    if quartiles is None:
+        return ""
+    first, median, third = quartiles
+    return f"{median:.3f} ({first:.3f} to {third:.3f})"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=tuple(SIZES), default="cpu")
+    parser.add_argument("--encoders", nargs="+", help="only these")
+    parser.add_argument("--rounds", type=int, help="rounds that count")
+    parser.add_argument("--results", type=Path, help="file for the rows")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+import sys
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from benchmarks import sgs_time
+from benchmarks.problem import Size
+from benchmarks.rows import read_rows
+from examples.etad.model.encoders.staged import Mean, StagedEncoder
+
+
+def tiny_encoder() -> StagedEncoder:
+    parts = {"layer1": nn.Sequential(Scale(), nn.Linear(4, 4)), "layer2": nn.Linear(4, 5)}
+    return StagedEncoder({**parts, "pool": Mean(1, 2, 3)}, feature_channels=5)
+
+
+class Scale(nn.Module):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels / 255
+
+
+@pytest.fixture
+def rows_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("benchmarks.problem.build_encoder", lambda *_, **__: tiny_encoder())
+    toy = Size("tiny", 1, 10, 2, 4, 2, 4)
+    monkeypatch.setattr(sgs_time, "SIZES", {"cpu": [toy]})
+    path = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", ["sgs_time.py", "--rounds", "1", "--results", str(path)])
+    return path
+
+
+def test_script_runs_at_toy_size(rows_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sgs_time.main()
+    rows = read_rows(rows_file)
+    assert {row["method"] for row in rows} > {"naive", "checkpoint", "GradCache", "SGS"}
+    for row in rows:
+        own = row["relative_to"]["SGS"]
+        assert own == [1, 1, 1] if row["method"] == "SGS" else own[1] > 0
+        assert {"device", "threads", "dtype", "torch", "commit", "is_dirty"} < row.keys()
+    assert "| GradCache | 1.0 |" in capsys.readouterr().out
