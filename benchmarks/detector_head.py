@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from aps import dense_proposals
 from examples.etad.model.config import DetectorConfig
 from examples.etad.model.detector import Detector
 
@@ -31,11 +30,18 @@ class DetectorHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return the loss of the features `[N, channels]` or `[videos, snippets, channels]`."""
         features = features.view(self.num_videos, -1, features.shape[-1])
-        proposals = dense_proposals(features.shape[1]).to(features)
-        count = round(self.ratio * len(proposals))
-        index = torch.linspace(0, len(proposals) - 1, count, device=features.device).long()
-        output = self.detector(features, proposals[index].expand(self.num_videos, -1, -1))
+        proposals = _spread_proposals(features, self.ratio).expand(self.num_videos, -1, -1)
+        output = self.detector(features, proposals)
         predictions = [output.startness_logits, output.endness_logits]
         for stage in output.stages:
             predictions += [stage.tiou_logits, stage.boundary_logits, stage.offsets]
         return torch.stack([x.float().square().mean() for x in predictions]).sum()
+
+
+def _spread_proposals(features: Tensor, ratio: float) -> Tensor:
+    """Return every so many-th of the dense proposals, in shapes that do not depend on values."""
+    num_snippets, device = features.shape[1], features.device
+    first, last = torch.triu_indices(num_snippets, num_snippets, device=device)
+    count = max(1, round(ratio * len(first)))
+    index = torch.linspace(0, len(first) - 1, count, device=device).long()
+    return torch.stack([first, last + 1], dim=1)[index].to(features.dtype) / num_snippets

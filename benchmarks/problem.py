@@ -83,7 +83,7 @@ class Size:
             trunk=trunk,
             stem=stem,
             items=torch.randint(256, shape, dtype=torch.uint8),
-            loss_of=loss_of(encoder.feature_channels),
+            loss_of=loss_of(int(encoder.feature_channels)),
             micro_batch_size=self.micro_batch_size,
         )
 

@@ -117,7 +117,8 @@ def _check_proposals(proposals: Tensor, *, batch_size: int) -> None:
         )
     # Proposals in seconds or snippets would give plausible nonsense. Costs one device sync.
     start, end = proposals.unbind(-1)
-    if not bool(((start >= 0) & (start < end) & (end <= 1)).all()):
+    # Asks for what is wrong: a dry run, where every value is 0, passes.
+    if bool((~((start >= 0) & (start < end) & (end <= 1))).any()):
         raise ValueError(
             "Detector(proposals=...): expected 0 <= start < end <= 1, got starts from "
             f"{start.min():g} and ends to {end.max():g}, or one that is reversed. Divide by the "
