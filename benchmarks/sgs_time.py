@@ -9,20 +9,19 @@ the CPU the head is tiny, not to dilute what is compared; on CUDA it is the ETAD
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks import methods
+from benchmarks.cases import FULL, HAND_WRITTEN, Case, cases_of
 from benchmarks.conditions import conditions
 from benchmarks.detector_head import DetectorHead
 from benchmarks.measure import Measured, Step, measure, relative
-from benchmarks.problem import Problem, Size, TemporalHead
+from benchmarks.problem import Size, TemporalHead
 from benchmarks.rows import RESULTS, Row, read_rows, write_rows
-from sgs import SequentialGradientSampler
 
 LEARNING_RATE = 1e-6
 # So many items that each ratio is a whole number of micro-batches: all methods make the same calls.
@@ -35,19 +34,6 @@ SIZES = {
     "cuda": [Size("resnet50_tsm", 2, 4 * 128, 8, 224, 16, 32, num_videos=4)],
 }
 ROUNDS = {"cpu": 5, "cuda": 3}
-RATIOS = (1.0, 0.3, 0.1)
-# What is compared with at any ratio; a hand-written loop only where its ratio is the same.
-FULL = ("naive", "checkpoint", "checkpoint behind stem", "GradCache")
-HAND_WRITTEN = "hand-written Alg. 1"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One way of training, at one ratio."""
-
-    method: str
-    ratio: float
-    gradients: Step
 
 
 def main() -> None:
@@ -83,14 +69,15 @@ def run(size: Size, device: torch.device, *, rounds: int) -> list[Row]:
         problem = size.problem(partial(_head, num_videos=size.num_videos, device=device))
     cases = list(cases_of(problem, size))
     optimizer = torch.optim.AdamW(problem.trained, lr=LEARNING_RATE)
-    steps = {_key(case): partial(_step, case.gradients, optimizer) for case in cases}
+    steps = {case.key: partial(_step, case.gradients, optimizer) for case in cases}
     found = measure(steps, device=device, rounds=rounds)
     shared = {"size": asdict(size), "dtype": "float32", **conditions(device)}
     return [
         {
             "method": case.method,
             "ratio": case.ratio,
-            **found[_key(case)].row(),
+            **found[case.key].row(),
+            "predicted_bytes": case.predicted_bytes() if device.type == "cuda" else None,
             "relative_to": dict(_relatives(case, found)),
             **shared,
         }
@@ -110,70 +97,32 @@ def _step(gradients: Step, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
-def _key(case: Case) -> str:
-    return f"{case.method} {case.ratio}"
-
-
-def cases_of(problem: Problem, size: Size) -> Iterator[Case]:
-    """Yield all cases, the references first."""
-    for name, method in zip(
-        FULL,
-        (
-            methods.naive,
-            methods.checkpointed,
-            methods.checkpointed_behind_stem,
-            methods.grad_cache,
-        ),
-        strict=True,
-    ):
-        yield Case(name, 1.0, partial(method, problem))
-    for ratio in RATIOS:
-        yield Case(HAND_WRITTEN, ratio, partial(methods.hand_written_sample, problem, ratio=ratio))
-        for name, sampler in samplers_of(problem, size, ratio=ratio).items():
-            yield Case(name, ratio, partial(methods.sampled, problem, sampler))
-
-
-def samplers_of(
-    problem: Problem, size: Size, *, ratio: float
-) -> dict[str, SequentialGradientSampler]:
-    """Return the sampler with more and more of its options."""
-    plain = partial(SequentialGradientSampler, micro_batch_size=size.micro_batch_size, ratio=ratio)
-    behind_stem = partial(plain, problem.trunk, frozen_stem=problem.stem)
-    samplers = {
-        "SGS": plain(problem.encoder),
-        "SGS, frozen stem": behind_stem(),
-        "SGS, frozen stem, one kept graph": behind_stem(kept_graphs=1),
-    }
-    if ratio == 1:
-        larger = size.forward_micro_batch_size
-        samplers["SGS, larger first pass"] = plain(problem.encoder, forward_micro_batch_size=larger)
-        return samplers
-    all_kept = behind_stem(kept_graphs=size.num_items)
-    return {**samplers, "SGS, frozen stem, all graphs kept": all_kept}
-
-
 def _relatives(case: Case, found: dict[str, Measured]) -> Iterator[tuple[str, list[float]]]:
     references = {name: f"{name} 1.0" for name in FULL}
     references[HAND_WRITTEN] = f"{HAND_WRITTEN} {case.ratio}"
     references["SGS"] = f"SGS {case.ratio}"
     for name, key in references.items():
-        fits = not (found[key].is_out_of_memory or found[_key(case)].is_out_of_memory)
+        fits = not (found[key].is_out_of_memory or found[case.key].is_out_of_memory)
         if fits:
-            yield name, relative(found[_key(case)], found[key])
+            yield name, relative(found[case.key], found[key])
 
 
 def table(encoder: str, rows: list[Row]) -> str:
-    """Return the medians of one encoder as a markdown table."""
+    """Return the medians of one encoder as a markdown table, with the memory where it is known."""
     columns = ("naive", "checkpoint", "GradCache", HAND_WRITTEN)
-    lines = [
-        f"| {encoder} | ratio | step, ms | {' | '.join(f'to {name}' for name in columns)} |",
-        "|---|" + "---:|" * (2 + len(columns)),
-    ]
+    head = ("step, ms", *(f"to {name}" for name in columns), "allocated, reserved, predicted GB")
+    lines = [f"| {encoder} | ratio | {' | '.join(head)} |", "|---|" + "---:|" * (1 + len(head))]
     for row in rows:
-        cells = [_ratio(row["relative_to"].get(name)) for name in columns]
         time_ms = "out of memory" if row["is_out_of_memory"] else f"{row['step_ms'][1]:.0f}"
-        lines.append(f"| {row['method']} | {row['ratio']} | {time_ms} | {' | '.join(cells)} |")
+        cells = [_ratio(row["relative_to"].get(name)) for name in columns]
+        cells = [row["method"], str(row["ratio"]), time_ms, *cells, _memory(row)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _memory(row: Row) -> str:
+    names = ("peak_allocated_bytes", "peak_reserved_bytes", "predicted_bytes")
+    return ", ".join("-" if row[name] is None else f"{row[name] / 1e9:.2f}" for name in names)
 
 
 def _ratio(quartiles: list[float] | None) -> str:

@@ -5,7 +5,8 @@ import pytest
 from torch import Tensor, nn
 
 from benchmarks import sgs_time
-from benchmarks.problem import Size
+from benchmarks.cases import cases_of
+from benchmarks.problem import Size, TemporalHead
 from benchmarks.rows import read_rows
 from examples.etad.model.encoders.staged import Mean, StagedEncoder
 
@@ -39,3 +40,17 @@ def test_script_runs_at_toy_size(rows_file: Path, capsys: pytest.CaptureFixture[
         assert own == [1, 1, 1] if row["method"] == "SGS" else own[1] > 0
         assert {"device", "threads", "dtype", "torch", "commit", "is_dirty"} < row.keys()
     assert "| GradCache | 1.0 |" in capsys.readouterr().out
+
+
+def test_rows_of_other_encoders_stay() -> None:
+    rows = [{"size": {"encoder": name}, "ratio": ratio} for name in "ab" for ratio in (1.0, 0.3)]
+    assert sgs_time.others(rows, "a") == rows[2:]
+
+
+def test_memory_is_predicted_for_what_a_dry_run_knows(rows_file: Path) -> None:
+    (size,) = sgs_time.SIZES["cpu"]
+    found = {
+        case.key: case.predicted_bytes() for case in cases_of(size.problem(TemporalHead), size)
+    }
+    assert found["GradCache 1.0"] is None
+    assert found["naive 1.0"] > found["SGS 1.0"] > 0

@@ -1,0 +1,191 @@
+"""Write the tables and pictures of docs/benchmarks.md from the rows of results.
+
+python -m benchmarks.document
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.cases import HAND_WRITTEN
+from benchmarks.paper_tables import RESULT as PAPER_RESULT
+from benchmarks.pictures import draw_memory, draw_time
+from benchmarks.rows import Row, read_rows
+from benchmarks.sgs_time import results_of
+from benchmarks.targets import GB, encoder_flops, row_of, targets
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = ROOT / "docs/benchmarks.md"
+
+
+def main() -> None:
+    paper_rows, time_rows = read_rows(PAPER_RESULT), read_rows(results_of("cpu"))
+    DOCUMENT.write_text(filled_in(DOCUMENT.read_text(), paper_rows, time_rows))
+    draw_memory(paper_rows, DOCUMENT.parent / "benchmarks_memory.png")
+    draw_time(time_rows, DOCUMENT.parent / "benchmarks_time.png")
+
+
+def filled_in(text: str, paper_rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
+    """Return the document with the tables that belong to these rows."""
+    tables: dict[str, Callable[[], str]] = {
+        "targets": lambda: targets_table(paper_rows, time_rows),
+        "table 3": lambda: table_3(paper_rows, time_rows),
+        "table 5": lambda: table_5(paper_rows),
+        "table 6": lambda: memory_table([row for row in paper_rows if row["table"] == "6"]),
+        "ours": lambda: memory_table([row for row in paper_rows if row["table"] == "ours"]),
+        "time": lambda: time_tables(time_rows),
+    }
+    for name, table in tables.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.S)
+        if len(pattern.findall(text)) != 1:
+            raise ValueError(
+                f"{DOCUMENT.name}: expected {begin} and {end} once, one after another."
+            )
+        filling = f"{begin}\n{table()}\n{end}"
+        text = pattern.sub(lambda _, filling=filling: filling, text)
+    return text
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+
+
+def targets_table(paper_rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
+    head = ("", "paper (V100)", "target", "ours", "met")
+    return markdown(head, (target.cells() for target in targets(paper_rows, time_rows)))
+
+
+def table_3(rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
+    head = (
+        "", "FLOPs", "paper (V100)", "memory, GB", "paper (V100)", "time on a CPU", "paper (V100)",
+    )  # fmt: skip
+    naive = encoder_flops(row_of(rows, "3", "naive"))
+    lines = []
+    for row in rows:
+        if row["table"] == "3":
+            paper = row["paper"]
+            lines.append(
+                (
+                    row["name"],
+                    f"{encoder_flops(row) / naive:.0%}",
+                    f"{paper['flops']} %",
+                    f"{row['peak_bytes'] / GB:.1f}",
+                    f"{paper['memory']}",
+                    _time_of(row, time_rows),
+                    f"{paper['time']} %",
+                )
+            )
+    return markdown(head, lines)
+
+
+def _time_of(row: Row, time_rows: Sequence[Row]) -> str:
+    """Return the time of the alike method to naive, where it was measured."""
+    setting = row["setting"]
+    if setting["micro_batch_size"] != 16:
+        return ""
+    method = "naive" if setting["method"] == "naive" else "SGS"
+    found = [
+        timed["relative_to"]["naive"][1]
+        for timed in time_rows
+        if (timed["size"]["encoder"], timed["method"], timed["ratio"])
+        == (setting["encoder"], method, setting["ratio"])
+    ]
+    return f"{found[0]:.0%}" if found else ""
+
+
+def table_5(rows: Sequence[Row]) -> str:
+    head = (
+        "", "forward", "paper (V100)", "backward", "paper (V100)", "memory, GB", "paper (V100)",
+    )  # fmt: skip
+    lines = []
+    for row in rows:
+        if row["table"] == "5":
+            paper = row["paper"]
+            forward, backward = passes(row, naive=row_of(rows, "5", "naive"))
+            lines.append(
+                (
+                    row["name"],
+                    f"{forward:.0%}",
+                    f"{paper['forward']} %",
+                    f"{backward:.0%}",
+                    f"{paper['backward']} %",
+                    f"{row['peak_bytes'] / GB:.1f}",
+                    f"{paper['memory']}",
+                )
+            )
+    return markdown(head, lines)
+
+
+def passes(row: Row, *, naive: Row) -> tuple[float, float]:
+    """Return the operations of all forward and of all backward passes, each to naive.
+
+    What is counted as backward holds the forward pass that is repeated in it.
+    """
+    forward, backward = naive["flops"]["forward"], naive["flops"]["backward"]
+    if row["setting"]["method"] == "sgs":
+        both = forward + backward
+        repeated = row["flops"]["backward"] / both
+        return row["flops"]["forward"] / forward + repeated, repeated
+    # Several stages train one after the other, each as long as the first.
+    times = row["paper"]["forward"] / 30 if row["name"] == "multi-stage training" else 1
+    return (
+        times * row["flops"]["forward"] / forward,
+        times * row["flops"]["backward"] / backward,
+    )
+
+
+def memory_table(rows: Sequence[Row]) -> str:
+    head = ("", "memory, GB", "paper (V100)", "FLOPs of the encoder, T")
+    return markdown(
+        head,
+        (
+            (
+                row["name"],
+                f"{row['peak_bytes'] / GB:.2f}",
+                f"{row['paper'].get('memory', '-')}",
+                f"{encoder_flops(row) / 1e12:.1f}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def time_tables(rows: Sequence[Row]) -> str:
+    columns = ("naive", "checkpoint", "GradCache", HAND_WRITTEN)
+    tables = []
+    for encoder in dict.fromkeys(row["size"]["encoder"] for row in rows):
+        own = [row for row in rows if row["size"]["encoder"] == encoder]
+        head = (encoder, "ratio", "step, ms", *(f"to {name}" for name in columns))
+        lines = [
+            (
+                row["method"],
+                f"{row['ratio']:.0%}",
+                f"{row['step_ms'][1]:.0f}",
+                *(_spread(row["relative_to"][name]) for name in columns),
+            )
+            for row in own
+        ]
+        tables.append(f"{conditions_of(own[0])}\n\n{markdown(head, lines)}")
+    return "\n\n".join(tables)
+
+
+def conditions_of(row: Row) -> str:
+    size = row["size"]
+    return (
+        f"{size['num_items']} snippets of {size['frames_per_snippet']} frames of "
+        f"{size['frame_size']}², {size['micro_batch_size']} per pass, {size['frozen_stages']} "
+        f"stages frozen; {row['device']}, {row['threads']} thread, {row['dtype']}, torch "
+        f"{row['torch']}, {row['rounds']} rounds, commit {row['commit'][:7]}"
+        f"{' with changes' if row['is_dirty'] else ''}."
+    )
+
+
+def _spread(quartiles: Sequence[float]) -> str:
+    first, median, third = quartiles
+    return f"{median:.2f} ({first:.2f} to {third:.2f})"
+
+
+if __name__ == "__main__":
+    main()

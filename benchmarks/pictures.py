@@ -1,0 +1,60 @@
+"""The pictures of docs/benchmarks.md."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from benchmarks.rows import Row
+
+GB = 1e9
+
+
+def draw_memory(rows: Sequence[Row], path: Path) -> None:
+    """Draw the peaks of the paper's tables beside the paper's figures, and ours below."""
+    shown = {row["name"]: row for row in rows if row["table"] in ("6", "3", "ours")}
+    shown = {name: row for name, row in shown.items() if "ratio" not in name}
+    names = list(shown)[::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.28 * len(names) + 1), layout="constrained")
+    ours = [shown[name]["peak_bytes"] / GB for name in names]
+    axes.barh(names, ours, color="tab:blue", label="ours, dry run")
+    papers = [(shown[name]["paper"].get("memory"), name) for name in names]
+    known = [(memory, name) for memory, name in papers if memory is not None]
+    axes.scatter(*zip(*known, strict=True), color="black", marker="|", s=90, label="paper (V100)")
+    axes.set(xscale="log", xlabel="peak memory of a training step, GB")
+    axes.legend()
+    _save(figure, path)
+
+
+def draw_time(rows: Sequence[Row], path: Path) -> None:
+    """Draw how long each method takes, to naive, with the quartiles of the rounds."""
+    encoders = list(dict.fromkeys(row["size"]["encoder"] for row in rows))
+    figure, all_axes = plt.subplots(
+        1, len(encoders), figsize=(4 * len(encoders), 3.6), layout="constrained", squeeze=False
+    )
+    for encoder, axes in zip(encoders, all_axes[0], strict=True):
+        own = [row for row in rows if row["size"]["encoder"] == encoder]
+        for method in dict.fromkeys(row["method"] for row in own):
+            _draw_method(axes, method, [row for row in own if row["method"] == method])
+        axes.set(title=encoder, xlabel="ratio, %", ylim=(0, None))
+    all_axes[0][0].set_ylabel("CPU step time, to naive")
+    handles, labels = all_axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
+    _save(figure, path)
+
+
+def _draw_method(axes: plt.Axes, method: str, rows: Sequence[Row]) -> None:
+    ratios = [100 * row["ratio"] for row in rows]
+    first, median, third = zip(*(row["relative_to"]["naive"] for row in rows), strict=True)
+    below = [m - f for m, f in zip(median, first, strict=True)]
+    above = [t - m for m, t in zip(median, third, strict=True)]
+    style = "o-" if len(rows) > 1 else "s"
+    axes.errorbar(ratios, median, yerr=[below, above], fmt=style, label=method, markersize=4)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path, dpi=80, metadata={"Software": None})
+    plt.close(figure)
