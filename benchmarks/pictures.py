@@ -18,12 +18,13 @@ def draw_memory(rows: Sequence[Row], path: Path) -> None:
     shown = {row["name"]: row for row in rows if row["table"] in ("6", "3", "ours")}
     shown = {name: row for name, row in shown.items() if "ratio" not in name}
     names = list(shown)[::-1]
-    figure, axes = plt.subplots(figsize=(8, 0.28 * len(names) + 1), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 0.24 * len(names) + 1), layout="constrained")
     ours = [shown[name]["peak_bytes"] / GB for name in names]
-    axes.barh(names, ours, color="tab:blue", label="ours, dry run")
+    axes.scatter(ours, names, color="tab:blue", label="ours, dry run")
     papers = [(shown[name]["paper"].get("memory"), name) for name in names]
     known = [(memory, name) for memory, name in papers if memory is not None]
     axes.scatter(*zip(*known, strict=True), color="black", marker="|", s=90, label="paper (V100)")
+    axes.grid(alpha=0.4)
     axes.set(xscale="log", xlabel="peak memory of a training step, GB")
     axes.legend()
     _save(figure, path)

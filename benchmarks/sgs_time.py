@@ -29,7 +29,7 @@ SIZES = {
     "cpu": [
         Size("resnet50_tsm", 2, 20, 8, 64, 2, 4),
         Size("r2plus1d_34", 2, 10, 8, 32, 1, 2),
-        Size("videomae_small", 4, 10, 8, 64, 1, 2),
+        Size("videomae_small", 4, 20, 8, 64, 2, 4),
     ],
     "cuda": [Size("resnet50_tsm", 2, 4 * 128, 8, 224, 16, 32, num_videos=4)],
 }

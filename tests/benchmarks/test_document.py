@@ -66,4 +66,4 @@ def test_counting_agrees_with_the_paper(paper_rows: list[Row], time_rows: list[R
 def test_pictures_are_drawn(tmp_path: Path, paper_rows: list[Row], time_rows: list[Row]) -> None:
     draw_memory(paper_rows, tmp_path / "memory.png")
     draw_time(time_rows, tmp_path / "time.png")
-    assert all(50_000 > path.stat().st_size > 5_000 for path in tmp_path.iterdir())
+    assert all(100_000 > path.stat().st_size > 5_000 for path in tmp_path.iterdir())
