@@ -1,0 +1,8 @@
+"""`python -m sgs`: will an encoder fit into memory, with which settings, at which cost?"""
+
+import sys
+
+from sgs.planning.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""A picture of memory against the number of items, for each method."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentTypeError
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sgs.planning.answer import TITLES, Answer
+from sgs.planning.byte_size import readable_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"naive": "#D55E00", "checkpointed": "#B8860B", "sgs": "#0072B2"}
+SUFFIXES = (".pdf", ".png", ".svg")
+FEWEST_AT_THE_END = 64
+# The least distance of two labels, as a fraction of the height.
+LABEL_DISTANCE = 0.05
+
+Points = list[tuple[int, int]]
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be drawn in the end.
+
+    Raises:
+        ArgumentTypeError: If matplotlib is not installed, or there is no such folder or format.
+    """
+    if find_spec("matplotlib") is None:
+        raise ArgumentTypeError(
+            "a picture needs matplotlib, which is not installed. Install it with `pip install "
+            "matplotlib`, or leave the picture away."
+        )
+    if path.suffix not in SUFFIXES or not path.absolute().parent.is_dir():
+        raise ArgumentTypeError(
+            f"the picture {str(path)!r}: expected a file in an existing folder whose name ends in "
+            f"one of {SUFFIXES}."
+        )
+
+
+def draw(answer: Answer, path: Path) -> None:
+    """Draw the peak memory of each method against the number of items.
+
+    Micro-batches are as planned. Along the lines no graphs are kept; a star marks the plan itself.
+
+    Args:
+        answer: What was found.
+        path: Where the picture is written; overwritten.
+    """
+    from matplotlib.figure import Figure
+
+    lines = {name: points(answer, name) for name in TITLES}
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    for name, line in lines.items():
+        axes.plot(*zip(*line, strict=True), "o-", markersize=3.5, color=COLOURS[name])
+    _draw_budget(axes, answer)
+    _draw_star(axes, answer)
+    _label(axes, lines)
+    axes.set_title(f"Peak memory of a training step: {answer.question} (estimated)", fontsize=10)
+    axes.set_xlabel("items per step")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.yaxis.set_major_formatter(lambda y, _: readable_bytes(round(y)))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def points(answer: Answer, method: str) -> Points:
+    """Return numbers of items, and the peak with each."""
+    question = answer.question
+    last = max(question.num_items, FEWEST_AT_THE_END)
+    powers = {4**i for i in range(math.ceil(math.log(last, 4)))}
+    # Kept graphs are each computed, and would hide that memory is constant.
+    found = answer.found and replace(answer.found, kept_graphs=0)
+    estimates = [
+        question.estimate(method, found=found, num_items=count)
+        for count in sorted(powers | {question.num_items, last})
+    ]
+    return [(x.num_items, x.peak_bytes) for x in estimates]
+
+
+def _draw_budget(axes: Axes, answer: Answer) -> None:
+    budget = answer.question.budget
+    axes.axhline(budget, color="#444444", linestyle="--", linewidth=1)
+    axes.annotate(
+        f"budget: {readable_bytes(budget)}",
+        (0.01, budget),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        color="#444444",
+        fontsize=9,
+    )
+
+
+def _draw_star(axes: Axes, answer: Answer) -> None:
+    needed = answer.estimates["sgs"]
+    axes.plot(
+        [needed.num_items],
+        [needed.peak_bytes],
+        "*",
+        markersize=14,
+        color=COLOURS["sgs"],
+        clip_on=False,
+        zorder=3,
+    )
+
+
+def _label(axes: Axes, lines: dict[str, Points]) -> None:
+    """Write the methods beside the ends of their lines, none over another."""
+    low, high = (math.log(limit) for limit in axes.get_ylim())
+    heights = {name: (math.log(line[-1][1]) - low) / (high - low) for name, line in lines.items()}
+    free = -math.inf
+    for name in sorted(heights, key=lambda name: heights[name]):
+        height = max(heights[name], free)
+        free = height + LABEL_DISTANCE
+        text = f"{TITLES[name]}: {readable_bytes(lines[name][-1][1])}"
+        axes.annotate(
+            text,
+            (1.02, height),
+            xycoords="axes fraction",
+            va="center",
+            color=COLOURS[name],
+            annotation_clip=False,
+        )
