@@ -16,10 +16,11 @@ TITLES = {"naive": "naive", "checkpointed": "checkpointed", "sgs": "SGS"}
 WIDTH = 100
 NOTES = """\
 naive: one call of the encoder on all items. checkpointed: a graph of micro-batches of the size that
-SGS has, each in torch.utils.checkpoint. Both train all items. A method fits if it leaves 10 % of
-the budget. Not counted are your head and loss (the mean square of the features stands for them),
-the CUDA context, workspaces of cuDNN and cuBLAS, fragmentation, host memory, and kernels that a GPU
-chooses otherwise than a CPU. A multiply-add is two operations."""
+SGS has, each in torch.utils.checkpoint. Both train all items. Memory is that of the moment when it
+is most. A method fits if it leaves 10 % of the budget. Not counted are your head and loss (the mean
+square of the features stands for them), the CUDA context, workspaces of cuDNN and cuBLAS,
+fragmentation, host memory, and kernels that a GPU chooses otherwise than a CPU. A multiply-add is
+two operations."""
 TIME_NOTE = """\
 Seconds are operations divided by what you say the device sustains, equally well for each method:
 decoding, copies and the optimizer come on top."""
@@ -43,7 +44,7 @@ class Answer:
 
     def __str__(self) -> str:
         """Show a verdict, the line to write, and a table."""
-        verdict = textwrap.fill(self._verdict(), WIDTH)
+        verdict = textwrap.fill(self._verdict(), WIDTH, break_on_hyphens=False)
         parts = [verdict, *([] if self.found is None else [self._line()]), self._table()]
         notes = NOTES if self.tflops is None else f"{NOTES}\n{TIME_NOTE}"
         return "\n\n".join([*parts, notes])
@@ -68,12 +69,15 @@ class Answer:
         )
 
     def _line(self) -> str:
-        names = {name: name for name in self.question.front}
-        options = {k: repr(v) for k, v in self.question.options(self.found).items()} | names
-        given = ", ".join(f"{name}={value}" for name, value in options.items())
-        line = f"    sampler = SequentialGradientSampler(encoder, {given})"
-        split = f"    sampler = SequentialGradientSampler(\n        encoder, {given}\n    )"
-        return line if len(line) <= WIDTH else split
+        options = self.question.options(self.found) | {name: name for name in self.question.front}
+        options |= {"stem_cache_device": '"cpu"'} if self.question.stem_cache_on_host else {}
+        given = ", ".join(("encoder", *(f"{name}={value}" for name, value in options.items())))
+        indent = " " * 4
+        line = f"{indent}sampler = SequentialGradientSampler({given})"
+        if len(line) <= WIDTH:
+            return line
+        inner = textwrap.indent(textwrap.fill(given, WIDTH - 8), 2 * indent)
+        return f"{indent}sampler = SequentialGradientSampler(\n{inner}\n{indent})"
 
     def _table(self) -> str:
         found = list(self.estimates.values())

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from sgs.planning.answer import TITLES, Answer
 from sgs.planning.byte_size import readable_bytes
+from sgs.planning.plan import Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = {"naive": "#D55E00", "checkpointed": "#B8860B", "sgs": "#0072B2"}
+GREY = "#444444"
+MARGIN = 0.1
 SUFFIXES = (".pdf", ".png", ".svg")
 FEWEST_AT_THE_END = 64
 # The least distance of two labels, as a fraction of the height.
@@ -61,10 +64,12 @@ def draw(answer: Answer, path: Path) -> None:
     for name, line in lines.items():
         axes.plot(*zip(*line, strict=True), "o-", markersize=3.5, color=COLOURS[name])
     _draw_budget(axes, answer)
-    _draw_star(axes, answer)
+    if answer.found is not None:
+        _draw_plan(axes, answer.found)
     _label(axes, lines)
     axes.set_title(f"Peak memory of a training step: {answer.question} (estimated)", fontsize=10)
     axes.set_xlabel("items per step")
+    axes.set_xticks([count for count, _ in lines["sgs"]])
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.yaxis.set_major_formatter(lambda y, _: readable_bytes(round(y)))
     axes.grid(alpha=0.25)
@@ -75,41 +80,49 @@ def draw(answer: Answer, path: Path) -> None:
 def points(answer: Answer, method: str) -> Points:
     """Return numbers of items, and the peak with each."""
     question = answer.question
-    last = max(question.num_items, FEWEST_AT_THE_END)
-    powers = {4**i for i in range(math.ceil(math.log(last, 4)))}
+    asked = question.num_items
+    powers = [4**i for i in range(16) if 4**i <= max(asked, FEWEST_AT_THE_END)]
+    # Two points so close could not both be labelled.
+    apart = {x for x in powers if abs(math.log(x / asked)) > math.log(1.5)}
     # Kept graphs are each computed, and would hide that memory is constant.
     found = answer.found and replace(answer.found, kept_graphs=0)
     estimates = [
-        question.estimate(method, found=found, num_items=count)
-        for count in sorted(powers | {question.num_items, last})
+        question.estimate(method, found=found, num_items=count) for count in sorted(apart | {asked})
     ]
     return [(x.num_items, x.peak_bytes) for x in estimates]
 
 
 def _draw_budget(axes: Axes, answer: Answer) -> None:
+    """Draw the budget, and its margin as a band below."""
     budget = answer.question.budget
-    axes.axhline(budget, color="#444444", linestyle="--", linewidth=1)
+    axes.axhline(budget, color=GREY, linestyle="--", linewidth=1)
+    axes.axhspan((1 - MARGIN) * budget, budget, color=GREY, alpha=0.15, linewidth=0)
     axes.annotate(
         f"budget: {readable_bytes(budget)}",
         (0.01, budget),
         xycoords=("axes fraction", "data"),
         xytext=(0, 4),
         textcoords="offset points",
-        color="#444444",
-        fontsize=9,
+        color=GREY,
     )
 
 
-def _draw_star(axes: Axes, answer: Answer) -> None:
-    needed = answer.estimates["sgs"]
-    axes.plot(
-        [needed.num_items],
-        [needed.peak_bytes],
-        "*",
-        markersize=14,
-        color=COLOURS["sgs"],
-        clip_on=False,
-        zorder=3,
+def _draw_plan(axes: Axes, found: Plan) -> None:
+    """Mark what the plan takes."""
+    needed, colour = found.estimate, COLOURS["sgs"]
+    point = needed.num_items, needed.peak_bytes
+    axes.plot(*([x] for x in point), "*", markersize=14, color=colour, clip_on=False, zorder=3)
+    if not found.kept_graphs:
+        return  # the line ends here
+    axes.annotate(
+        f"as planned, kept_graphs={found.kept_graphs}: {readable_bytes(needed.peak_bytes)}",
+        point,
+        xytext=(-2, -9),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )
 
 
