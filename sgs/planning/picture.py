@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from sgs.planning.answer import TITLES, Answer
 from sgs.planning.byte_size import readable_bytes
-from sgs.planning.plan import Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +19,6 @@ COLOURS = {"naive": "#D55E00", "checkpointed": "#B8860B", "sgs": "#0072B2"}
 GREY = "#444444"
 MARGIN = 0.1
 SUFFIXES = (".pdf", ".png", ".svg")
-FEWEST_AT_THE_END = 64
 # The least distance of two labels, as a fraction of the height.
 LABEL_DISTANCE = 0.05
 
@@ -65,8 +63,9 @@ def draw(answer: Answer, path: Path) -> None:
         axes.plot(*zip(*line, strict=True), "o-", markersize=3.5, color=COLOURS[name])
     _draw_budget(axes, answer)
     if answer.found is not None:
-        _draw_plan(axes, answer.found)
-    _label(axes, lines)
+        point = answer.found.estimate.num_items, answer.found.estimate.peak_bytes
+        axes.plot(*([x] for x in point), "*", markersize=14, color=COLOURS["sgs"], zorder=3)
+    _write(axes, _labels(answer, lines))
     axes.set_title(f"Peak memory of a training step: {answer.question} (estimated)", fontsize=10)
     axes.set_xlabel("items per step")
     axes.set_xticks([count for count, _ in lines["sgs"]])
@@ -81,13 +80,13 @@ def points(answer: Answer, method: str) -> Points:
     """Return numbers of items, and the peak with each."""
     question = answer.question
     asked = question.num_items
-    powers = [4**i for i in range(16) if 4**i <= max(asked, FEWEST_AT_THE_END)]
+    powers = [4**i for i in range(asked.bit_length())]
     # Two points so close could not both be labelled.
-    apart = {x for x in powers if abs(math.log(x / asked)) > math.log(1.5)}
+    apart = [x for x in powers if 1.5 * x < asked]
     # Kept graphs are each computed, and would hide that memory is constant.
     found = answer.found and replace(answer.found, kept_graphs=0)
     estimates = [
-        question.estimate(method, found=found, num_items=count) for count in sorted(apart | {asked})
+        question.estimate(method, found=found, num_items=count) for count in [*apart, asked]
     ]
     return [(x.num_items, x.peak_bytes) for x in estimates]
 
@@ -107,39 +106,28 @@ def _draw_budget(axes: Axes, answer: Answer) -> None:
     )
 
 
-def _draw_plan(axes: Axes, found: Plan) -> None:
-    """Mark what the plan takes."""
-    needed, colour = found.estimate, COLOURS["sgs"]
-    point = needed.num_items, needed.peak_bytes
-    axes.plot(*([x] for x in point), "*", markersize=14, color=colour, clip_on=False, zorder=3)
-    if not found.kept_graphs:
-        return  # the line ends here
-    axes.annotate(
-        f"as planned, kept_graphs={found.kept_graphs}: {readable_bytes(needed.peak_bytes)}",
-        point,
-        xytext=(-2, -9),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color=colour,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-    )
+def _labels(answer: Answer, lines: dict[str, Points]) -> list[tuple[str, str, int]]:
+    """Return texts, their colours, and the bytes that they belong to."""
+    ends = {name: line[-1][1] for name, line in lines.items()}
+    found = [(TITLES[name], COLOURS[name], peak) for name, peak in ends.items()]
+    if answer.found is not None and answer.found.kept_graphs:
+        planned = f"★ SGS, kept_graphs={answer.found.kept_graphs}"
+        found.append((planned, COLOURS["sgs"], answer.found.estimate.peak_bytes))
+    return sorted(found, key=lambda label: label[2])
 
 
-def _label(axes: Axes, lines: dict[str, Points]) -> None:
-    """Write the methods beside the ends of their lines, none over another."""
+def _write(axes: Axes, labels: list[tuple[str, str, int]]) -> None:
+    """Write labels beside the ends of the lines, none over another."""
     low, high = (math.log(limit) for limit in axes.get_ylim())
-    heights = {name: (math.log(line[-1][1]) - low) / (high - low) for name, line in lines.items()}
     free = -math.inf
-    for name in sorted(heights, key=lambda name: heights[name]):
-        height = max(heights[name], free)
+    for text, colour, peak in labels:
+        height = max((math.log(peak) - low) / (high - low), free)
         free = height + LABEL_DISTANCE
-        text = f"{TITLES[name]}: {readable_bytes(lines[name][-1][1])}"
         axes.annotate(
-            text,
+            f"{text}: {readable_bytes(peak)}",
             (1.02, height),
             xycoords="axes fraction",
             va="center",
-            color=COLOURS[name],
+            color=colour,
             annotation_clip=False,
         )
