@@ -68,6 +68,7 @@ ready = whole()
 number = 3
 '''
 STEP = ("--item", "3x8x8", "--num-items", "12")
+SHORT = ("--item", "3x8x8", "--num-items", "3")
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_line_to_write_makes_the_sampler_of_the_table(
 
 
 def test_step_that_fits_anyway_needs_no_sgs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = said(capsys, f"{file}:whole", *STEP, "--budget", "1GiB")
+    output = said(capsys, f"{file}:whole", *SHORT, "--budget", "1GiB")
     assert output.startswith("Yes, and it needs no SGS")
     assert cells(output, "fits 1 GiB") == ["yes"] * 3
 
@@ -174,8 +175,8 @@ def test_videos_ratio_and_modules_in_front_reach_the_sampler(
 ) -> None:
     front = ("--preprocess", f"{file}:Scaled", "--frozen-stem", f"{file}:stem")
     options = ("--videos", "3", "--ratio", "0.3", "--dtype", "uint8", "--stem-cache-on-host")
-    output = said(capsys, f"{file}:trunk", *STEP, *front, *options, "--budget", "1GiB")
-    assert "on 3 videos of 12 items of 3x8x8 uint8 takes" in " ".join(output.split())
+    output = said(capsys, f"{file}:trunk", *SHORT, *front, *options, "--budget", "1GiB")
+    assert "on 3 videos of 3 items of 3x8x8 uint8 takes" in " ".join(output.split())
     line = " ".join(written_line(output).split())
     given = 'ratio=0.3, item_dim=1, stem_cache_device="cpu", preprocess=preprocess, frozen_stem='
     assert given in line
@@ -184,7 +185,7 @@ def test_videos_ratio_and_modules_in_front_reach_the_sampler(
 def test_optimizer_and_autocast_reach_the_estimate(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    step = (f"{file}:whole", *STEP, "--budget", "1GiB", "--optimizer")
+    step = (f"{file}:whole", *SHORT, "--budget", "1GiB", "--optimizer")
     states = [said(capsys, *step, name) for name in ("AdamW", "SGD", "none")]
     adamw, sgd, none = (cells(output, "optimizer state")[0] for output in states)
     assert float(adamw.removesuffix(" MiB")) > 1.5 * float(sgd.removesuffix(" MiB"))
@@ -194,7 +195,7 @@ def test_optimizer_and_autocast_reach_the_estimate(
 
 
 def test_seconds_are_operations_by_speed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    step = (f"{file}:whole", *STEP, "--budget", "1GiB")
+    step = (f"{file}:whole", *SHORT, "--budget", "1GiB")
     output = said(capsys, *step, "--tflops", "0.5")
     for found, flops in zip(
         cells(output, "seconds at 0.5 TFLOP/s"), cells(output, "TFLOP"), strict=True
@@ -208,7 +209,7 @@ def test_encoder_may_be_named_by_its_module(
     name: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(file.parent)
-    step = (*STEP, "--budget", "1GiB")
+    step = (*SHORT, "--budget", "1GiB")
     expected = said(capsys, f"{file}:whole", *step)
     assert said(capsys, f"encoders_of_the_test:{name}", *step) == expected
 
