@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.checkpointed_blocks import checkpoint_blocks
-from benchmarks.detector_head import DetectorHead
 from benchmarks.rows import Row
+from examples.etad.model.config import DetectorConfig
+from examples.etad.model.detector import Detector
+from examples.etad.model.detector_head import DetectorHead
 from examples.etad.model.encoders.build import build_encoder
 from examples.etad.model.encoders.split import split_encoder
 from sgs import SequentialGradientSampler, estimate
@@ -65,7 +67,8 @@ class Setting:
         with torch.device("meta"):
             stem, trunk, channels = self._encoder()
             items = self._items()
-            head = DetectorHead(channels, num_videos=self.num_videos)
+            detector = Detector(DetectorConfig(), in_channels=channels)
+            head = DetectorHead(detector, num_videos=self.num_videos)
         if self.checkpoints_blocks:
             checkpoint_blocks(trunk)
         bank = _Bank(head, self.num_videos, self.num_snippets) if self.has_detector else None

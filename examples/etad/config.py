@@ -71,6 +71,8 @@ class EncoderConfig:
             paper's K = 4 counts per video: 16 at its batch of 4.
         forward_micro_batch_size: Snippets per call of the first pass; 0: the same.
         kept_graphs: Calls of the first pass that keep their graph instead of being repeated.
+        memory_budget: Memory of the device, e.g. "6GiB", for which the three sizes above are
+            chosen; if empty, they are as set here.
         ratio: Fraction of the snippets of each video whose gradient is computed (γ).
         sampler: Strategy; one of `STRATEGIES` in `model/strategies.py`.
         weights: "inverse_probability" or "none", as in `SequentialGradientSampler`.
@@ -85,6 +87,7 @@ class EncoderConfig:
     micro_batch_size: int = 16
     forward_micro_batch_size: int = 0
     kept_graphs: int = 0
+    memory_budget: str = ""
     ratio: float = 0.3
     sampler: str = "random"
     weights: str = "inverse_probability"

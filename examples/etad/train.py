@@ -1,10 +1,11 @@
 """Train ETAD end to end on video files.
 
     python examples/etad/train.py                                # renders its videos, then trains
-    python examples/etad/train.py --set train.seed=1 --output runs/seed1
     python examples/etad/train.py --set encoder.frozen=true --output runs/frozen
     python examples/etad/train.py --config my.toml --output runs/mine
     python examples/etad/train.py --output runs/mine --resume    # goes on after the last epoch
+    python examples/etad/train.py --memory-budget 2GiB           # micro-batch sizes to fit it
+    python examples/etad/train.py --dry-run                      # what a step will take
 
 Writes checkpoint, resolved settings, history, result table and pictures to the output folder.
 """
@@ -27,6 +28,7 @@ from examples.etad.config import Config, TrainConfig
 from examples.etad.config_loading import config_from, load_config, to_dict
 from examples.etad.data.augmentation import Augmentation
 from examples.etad.data.dataset import collate
+from examples.etad.dry_run import dry_run
 from examples.etad.evaluation import Evaluation, evaluate, report, write_results
 from examples.etad.losses import detection_loss
 from examples.etad.model.etad import ETAD
@@ -43,6 +45,9 @@ def main() -> None:
     config = resolve_config(arguments)
     videos = find_videos(config.data)
     check_classes(config, videos)
+    if arguments.dry_run:
+        print(dry_run(config, num_videos=len(videos.training)))
+        return
     run = Run(config, videos, arguments.output)
     if arguments.resume:
         run.resume()
@@ -66,18 +71,22 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=Path("runs/synthetic"), help="folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    parser.add_argument("--memory-budget", metavar="SIZE", help="of the device, e.g. 6GiB")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what a step will take")
     return parser.parse_args()
 
 
 def resolve_config(arguments: argparse.Namespace) -> Config:
     """Return the settings; those of the checkpoint, whatever else is given, when resuming."""
+    if arguments.memory_budget:
+        arguments.set.append(f"encoder.memory_budget={arguments.memory_budget}")
     checkpoint = arguments.output / "checkpoint.pt"
     if arguments.resume:
         config = config_from(load_checkpoint(checkpoint)["config"])
         if arguments.set:
-            raise SystemExit("--resume goes on with the run's own settings; leave --set out.")
+            raise SystemExit("--resume goes on with the run's own settings; leave others out.")
         return config
-    if checkpoint.exists():
+    if checkpoint.exists() and not arguments.dry_run:
         raise SystemExit(
             f"{checkpoint} exists already. Pass --resume to go on, or another --output."
         )

@@ -90,7 +90,7 @@ class Method:
         """Train with the sampler itself, its strategy aside."""
         sampler = copy.copy(self.sampler)
         sampler._modules = {"encoder": self.encoder, **self._watched_front()}
-        sampler.generator = None
+        sampler.generator = sampler.memory_budget = None
         if "features" in sampler.sampler.requires:
             sampler.sampler = SpreadOut(sampler.forward_micro_batch_size)
         with self.rehearsal.memory.of(FEATURES):

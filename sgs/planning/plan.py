@@ -133,7 +133,6 @@ class Search:
         if key not in self._known:
             sized = copy.copy(self.sampler)
             sized.micro_batch_size, sized.forward_micro_batch_size, sized.kept_graphs = key
-            sized.memory_budget = None
             self._known[key] = self.step(sized)
         return self._known[key]
 

@@ -128,13 +128,39 @@ def test_published_encoder_trains_above_its_frozen_stages(videos: Path, tmp_path
     assert changed == {"layer3", "layer4"}
 
 
+def test_memory_budget_chooses_the_sizes(videos: Path, tmp_path: Path) -> None:
+    saved = start(tmp_path, videos, "encoder.memory_budget=64MiB", "train.epochs=1")
+    assert saved["config"]["encoder"]["memory_budget"] == "64MiB"
+    with pytest.raises(ValueError, match="a step takes .* with one item at a time"):
+        start(tmp_path / "small", videos, "encoder.memory_budget=100kB")
+
+
+def test_dry_run_tells_what_a_step_takes_and_trains_nothing(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"data.render_folder={videos}", *SETTINGS]
+    given = [x for s in settings for x in ("--set", s)]
+    main(train, "--output", str(tmp_path / "new"), "--dry-run", *given)
+    fixed = capsys.readouterr().out
+    assert "2 epochs of 2 steps, each of 2 videos x 16 snippets x 4 frames of 16 x 16" in fixed
+    assert "encoder.micro_batch_size=16 encoder.forward_micro_batch_size=64" in fixed
+    assert "sgs, 32 items (estimated)" in fixed
+    assert "naive: " in fixed
+    main(train, "--output", str(tmp_path / "new"), "--dry-run", "--memory-budget", "1GiB", *given)
+    chosen = capsys.readouterr().out
+    # All sampled snippets keep their graph: nothing is repeated.
+    assert "encoder.micro_batch_size=16 encoder.forward_micro_batch_size=16" in chosen
+    assert "encoder.kept_graphs=1" in chosen
+    assert not (tmp_path / "new").exists()
+
+
 def test_finished_run_is_not_overwritten(finished: Path, videos: Path) -> None:
     with pytest.raises(SystemExit, match=r"exists already. Pass --resume to go on, or another"):
         start(finished, videos)
 
 
 def test_settings_cannot_change_when_resuming(finished: Path) -> None:
-    with pytest.raises(SystemExit, match=r"goes on with the run's own settings; leave --set out"):
+    with pytest.raises(SystemExit, match=r"goes on with the run's own settings; leave others out"):
         main(train, "--output", str(finished), "--resume", "--set", "train.epochs=9")
 
 

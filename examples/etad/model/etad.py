@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from aps import ProposalSampler
-from examples.etad.config import Config
+from examples.etad.config import Config, EncoderConfig
 from examples.etad.model.detector import Detector
 from examples.etad.model.encoders.build import build_encoder
 from examples.etad.model.encoders.pretrained import load_pretrained
@@ -41,13 +42,11 @@ class ETAD(nn.Module):
             encoder.requires_grad_(False)
         self.encode = SequentialGradientSampler(
             trunk,
-            micro_batch_size=config.encoder.micro_batch_size,
-            forward_micro_batch_size=config.encoder.forward_micro_batch_size or None,
+            **_sizes(config.encoder),
             ratio=config.encoder.ratio,
             sampler=build_strategy(config.encoder.sampler),
             weights=config.encoder.weights,
             item_dim=1,
-            kept_graphs=config.encoder.kept_graphs,
             frozen_stem=stem,
             stem_cache_device="cpu" if config.encoder.stem_on_host else None,
         )
@@ -79,3 +78,13 @@ class ETAD(nn.Module):
         return self.detector(
             features, self.propose.proposals[index], proposal_chunk_size=chunk_size
         )
+
+
+def _sizes(config: EncoderConfig) -> dict[str, Any]:
+    if config.memory_budget:
+        return {"memory_budget": config.memory_budget}
+    return {
+        "micro_batch_size": config.micro_batch_size,
+        "forward_micro_batch_size": config.forward_micro_batch_size or None,
+        "kept_graphs": config.kept_graphs,
+    }

@@ -3,10 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from examples.etad.model.config import DetectorConfig
 from examples.etad.model.detector import Detector
-
-PROPOSAL_RATIO = 0.06
 
 
 class DetectorHead(nn.Module):
@@ -16,16 +13,16 @@ class DetectorHead(nn.Module):
     have; their memory and time are a small part of the detector's own.
 
     Args:
-        channels: Channels of the features.
+        detector: The detector.
         num_videos: Videos that the items belong to, as many items each.
         ratio: Part of the dense proposals that is evaluated, in (0, 1].
     """
 
-    def __init__(self, channels: int, *, num_videos: int, ratio: float = PROPOSAL_RATIO) -> None:
+    def __init__(self, detector: Detector, *, num_videos: int, ratio: float = 0.06) -> None:
         super().__init__()
         self.num_videos = num_videos
         self.ratio = ratio
-        self.detector = Detector(DetectorConfig(), in_channels=channels)
+        self.detector = detector
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the loss of the features `[N, channels]` or `[videos, snippets, channels]`."""
