@@ -1,17 +1,15 @@
 """What docs/memory.md shows runs, and the command prints what it says."""
 
-import re
 import shlex
 from pathlib import Path
 
 import pytest
 
 from sgs.planning.command import main
+from tests.memory_docs import DOCUMENT, PICTURE, PYTHON, SESSION, encoder_file
 
-ROOT = Path(__file__).parent.parent
-DOCUMENT = (ROOT / "docs/memory.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.S)
-SESSIONS = re.findall(r"```console\n\$ (.*?)\n(.*?)```", DOCUMENT, re.S)
+TEXT = DOCUMENT.read_text()
+BLOCKS, SESSIONS = PYTHON.findall(TEXT), SESSION.findall(TEXT)
 
 
 def printed(command: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -25,8 +23,7 @@ def printed(command: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter a folder with the file that the page shows."""
-    (block,) = [block for block in BLOCKS if block.startswith("# encoder.py\n")]
-    (tmp_path / "encoder.py").write_text(block)
+    (tmp_path / "encoder.py").write_text(encoder_file(TEXT))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -49,8 +46,8 @@ def test_command_prints_what_the_page_shows(
 
 def test_page_shows_two_commands_and_a_picture() -> None:
     assert len(SESSIONS) == 2
-    assert "](memory.png)" in DOCUMENT
-    assert (ROOT / "docs/memory.png").exists()
+    assert "](memory.png)" in TEXT
+    assert PICTURE.exists()
 
 
 def test_other_figures_than_those_shown_are_detected(

@@ -90,7 +90,9 @@ class Method:
         """Train with the sampler itself, its strategy aside."""
         sampler = copy.copy(self.sampler)
         sampler._modules = {"encoder": self.encoder, **self._watched_front()}
-        sampler.generator = sampler.memory_budget = None
+        sampler.memory_budget = None
+        # The same subset each time, so that two estimates differ by their settings alone.
+        sampler.generator = torch.Generator().manual_seed(0)
         if "features" in sampler.sampler.requires:
             sampler.sampler = SpreadOut(sampler.forward_micro_batch_size)
         with self.rehearsal.memory.of(FEATURES):

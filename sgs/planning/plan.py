@@ -92,9 +92,9 @@ def plan(
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Linear(1000, 1000), torch.nn.ReLU())
         >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=1)
-        >>> found = plan(sampler, torch.empty(5000, 1000, device="meta"), "60MiB")
-        >>> found.micro_batch_size, found.kept_graphs > 0, found.estimate.fits("60MiB")
-        (64, True, True)
+        >>> found = plan(sampler, torch.empty(100, 1000, device="meta"), "20MiB")
+        >>> found.micro_batch_size, found.kept_graphs, found.estimate.fits("20MiB")
+        (64, 2, True)
     """
     step = partial(
         estimate,
@@ -184,7 +184,8 @@ class Search:
             # Such micro-batches may have to be repeated whole.
             return size
         least, found = self(size, size, 0).peak_bytes, size
-        while found < 4 * LARGEST and self(size, 2 * found, 0).peak_bytes <= least:
+        most = min(4 * LARGEST, self.smallest.num_items)
+        while 2 * found <= most and self(size, 2 * found, 0).peak_bytes <= least:
             found *= 2
         return found
 

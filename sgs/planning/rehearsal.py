@@ -38,8 +38,8 @@ class Rehearsal:
     NOTE [ Some calls stand for all ]
     Micro-batches of one size are alike. Two of each size are computed; what is called on the others
     returns empty outputs, which the engine handles like any, so that only the arithmetic of an
-    encoder is left out. Calls of the first pass that keep their graph are all computed: their
-    memory adds up.
+    encoder is left out. Calls of the first pass that keep their graph are all computed, since their
+    memory adds up, and two of each size again after them, which meet it.
 
     Args:
         block: As of `LiveBytes`.
@@ -57,6 +57,8 @@ class Rehearsal:
         # How many calls a step makes, and how many were computed here.
         self._all: Counter[Place] = Counter()
         self._made: Counter[Place] = Counter()
+        # How many were computed beside the graphs that are kept now.
+        self._met: Counter[Place] = Counter()
         self._templates: dict[tuple[str, int], Any] = {}
 
     @contextmanager
@@ -129,10 +131,13 @@ class Rehearsal:
         place = (BACKWARD if self._is_backward else FORWARD, name, count)
         self._all[place] += 1
         keeps_graph = torch.is_grad_enabled() and not self._is_backward
-        if self._made[place] >= REHEARSED and not keeps_graph:
+        if self._met[place] >= REHEARSED and not keeps_graph:
             self.flops.place = place[0], None, None
             return self._stand_in(self._templates[name, count])
+        if keeps_graph:
+            self._met.clear()
         self._made[place] += 1
+        self._met[place] += 1
         self.flops.place = place
         with self.memory.of(ACTIVATIONS), self.dry_run.faking():
             outputs = module(*args, **kwargs)

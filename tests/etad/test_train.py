@@ -131,7 +131,7 @@ def test_published_encoder_trains_above_its_frozen_stages(videos: Path, tmp_path
 def test_memory_budget_chooses_the_sizes(videos: Path, tmp_path: Path) -> None:
     saved = start(tmp_path, videos, "encoder.memory_budget=64MiB", "train.epochs=1")
     assert saved["config"]["encoder"]["memory_budget"] == "64MiB"
-    with pytest.raises(ValueError, match="a step takes .* with one item at a time"):
+    with pytest.raises(ValueError, match=r"a step takes .* with one item at a time"):
         start(tmp_path / "small", videos, "encoder.memory_budget=100kB")
 
 
