@@ -22,10 +22,12 @@ from torch import Tensor
 
 from benchmarks.cases import FULL, HAND_WRITTEN, Case, cases_of
 from benchmarks.conditions import conditions
-from benchmarks.detector_head import DetectorHead
 from benchmarks.measure import Measured, Step, measure, relative
 from benchmarks.problem import Size, TemporalHead
 from benchmarks.rows import RESULTS, Row, read_rows, write_rows
+from examples.etad.model.config import DetectorConfig
+from examples.etad.model.detector import Detector
+from examples.etad.model.detector_head import DetectorHead
 
 LEARNING_RATE = 1e-6
 # So many items that each ratio is a whole number of micro-batches: all methods make the same calls.
@@ -91,7 +93,7 @@ def run(size: Size, device: torch.device, *, rounds: int) -> list[Row]:
 
 def _head(channels: int, *, num_videos: int, device: torch.device) -> Callable[[Tensor], Tensor]:
     if device.type == "cuda":
-        return DetectorHead(channels, num_videos=num_videos)
+        return DetectorHead(Detector(DetectorConfig(), in_channels=channels), num_videos=num_videos)
     return TemporalHead(channels)
 
 
