@@ -142,6 +142,8 @@ class TwoPasses:
                     self._calls.refuse_other_leaves(graph, aliases)
                 back_propagate_rows(graph.outputs, rows, group.index, weight)
                 self._found.add(group.index, graph.cuts)
+                # Or its items would be there while the next ones are taken.
+                del graph
             self._verify()
         return [*self._parameters.gradients(), *self._found.take()]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+NUM_READ = 4096
 HAVE_NORMS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -46,11 +47,16 @@ class Witness:
         return {name: version_of(tensor) for name, tensor in self._tensors.items()}
 
     def _norms_now(self) -> dict[str, float]:
-        """Return the norms of the parameters: changes by way of `.data` count no version."""
+        """Return the norms of the parameters: changes by way of `.data` count no version.
+
+        Of a large one, that of some thousand of its numbers: all weights would take longer to read
+        than a small micro-batch to encode.
+        """
         by_device: dict[torch.device, dict[str, Tensor]] = {}
         for name, parameter in self._parameters.items():
             if _has_norm(parameter):
-                by_device.setdefault(parameter.device, {})[name] = parameter.detach()
+                part = _some_of(parameter.detach())
+                by_device.setdefault(parameter.device, {})[name] = part
         found: dict[str, float] = {}
         for tensors in by_device.values():
             norms = [norm.double() for norm in torch._foreach_norm(list(tensors.values()))]
@@ -116,6 +122,12 @@ class Witness:
                 " belong to other features. Modify them, or call optimizer.step(), after "
                 "backward()."
             )
+
+
+def _some_of(tensor: Tensor) -> Tensor:
+    """Return a view of some thousand numbers, from all over the tensor."""
+    step = tensor.numel() // NUM_READ
+    return tensor.view(-1)[::step] if step > 1 and tensor.is_contiguous() else tensor
 
 
 def _has_norm(parameter: Tensor) -> bool:

@@ -126,3 +126,15 @@ def test_reentrant_checkpoints_around_the_sampler_draw_the_subset_only_when_reco
     assert sampler.last_index is None
     features.sum().backward()
     assert len(sampler.last_index) == 3
+
+
+def test_single_edits_of_large_weights_by_the_encoder_pass_without_the_comparison() -> None:
+    class Edits(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            self.weight.data[50, 101] += 1
+            return super().forward(items)
+
+    items = torch.ones(8, 200)
+    sampler_of(Edits(200, 100), check_replay=False)(items).sum().backward()
+    with pytest.raises(RuntimeError, match="the second pass computed other features"):
+        sampler_of(Edits(200, 100))(items).sum().backward()

@@ -272,6 +272,17 @@ def test_encoder_that_changes_its_parameters_is_refused() -> None:
         SequentialGradientSampler(encoder, micro_batch_size=4)(torch.randint(9, (8, 6)))
 
 
+def test_large_weight_that_changes_without_a_version_is_refused() -> None:
+    class Decays(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            self.weight.data *= 0.999
+            return super().forward(items)
+
+    sampler = SequentialGradientSampler(Decays(200, 100), micro_batch_size=4)
+    with pytest.raises(RuntimeError, match=r"the encoder changed \['weight'\]"):
+        sampler(torch.randn(8, 200))
+
+
 def test_encoder_that_changes_itself_may_still_be_evaluated() -> None:
     with torch.no_grad():
         SequentialGradientSampler(Counts(), micro_batch_size=4)(torch.randn(8, 6))
