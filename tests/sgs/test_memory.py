@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from samplers import DPP
 from sgs import SequentialGradientSampler
+from sgs.planning.live_bytes import LiveBytes
 
 MICRO_BATCH_SIZE = 4
 
@@ -140,3 +141,48 @@ def test_features_and_items_are_freed_without_the_garbage_collector() -> None:
         assert [reference() for reference in watched] == [None, None]
     finally:
         gc.enable()
+
+
+class Generated:
+    """A source of images that exist only while they are asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def fetch(self, index: Tensor) -> Tensor:
+        return index.view(-1, 1, 1, 1) % 7 + torch.ones(3, 32, 32)
+
+
+def peak_of_streamed(count: int) -> int:
+    """All tensors of a real step, the features and their gradients included."""
+    encoder = nn.Sequential(
+        nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 1, 3), nn.Flatten(), nn.AvgPool1d(784)
+    )
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=32, ratio=0.25)
+    counter = LiveBytes()
+    with counter:
+        sampler(Generated(count)).square().mean().backward()
+    return counter.peak.total()
+
+
+@pytest.mark.slow
+def test_peak_is_that_of_few_items_for_thousands_of_streamed_ones() -> None:
+    few, many = peak_of_streamed(128), peak_of_streamed(4096)
+    assert many <= 1.02 * few
+
+
+def test_peak_of_items_in_memory_grows() -> None:
+    """The negative control."""
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(3072, 1))
+    peaks = []
+    for count in (128, 1024):
+        counter = LiveBytes()
+        with counter:
+            items = Generated(count).fetch(torch.arange(count))
+            sampler = SequentialGradientSampler(encoder, micro_batch_size=32)
+            sampler(items).square().mean().backward()
+        peaks.append(counter.peak.total())
+    assert peaks[1] > 4 * peaks[0]

@@ -1,0 +1,45 @@
+import sys
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from benchmarks import plan_choice
+from benchmarks.plan_choice import Choice
+from benchmarks.problem import Size
+from benchmarks.rows import read_rows
+from examples.etad.model.encoders.staged import Mean, StagedEncoder
+
+
+class Scale(nn.Module):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels / 255
+
+
+def tiny_encoder() -> StagedEncoder:
+    parts = {"layer1": nn.Sequential(Scale(), nn.Linear(16, 64)), "layer2": nn.Linear(64, 5)}
+    return StagedEncoder({**parts, "pool": Mean(1, 2, 3)}, feature_channels=5)
+
+
+def test_script_runs_at_toy_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.problem.build_encoder", lambda *_, **__: tiny_encoder())
+    monkeypatch.setattr(plan_choice, "SIZES", (Size("tiny", 1, 8, 4, 16, 1, 1),))
+    monkeypatch.setattr(plan_choice, "BUDGETS", (3.0,))
+    path = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", ["plan_choice.py", "--rounds", "1", "--results", str(path)])
+    plan_choice.main()
+    (row,) = read_rows(path)
+    assert row["chosen_peak_bytes"] <= row["budget_bytes"]
+    assert row["best_peak_bytes"] <= row["budget_bytes"]
+    assert row["num_tried"] >= 2
+    assert row["chosen_to_best"][1] > 0
+    assert "of the time of the best of" in capsys.readouterr().out
+
+
+def test_all_sizes_and_numbers_of_graphs_are_tried() -> None:
+    found = list(plan_choice.choices(8))
+    assert {choice.micro_batch_size for choice in found} == {1, 2, 4, 8}
+    assert [c.kept_graphs for c in found if c.micro_batch_size == 1] == [0, 1, 2, 4]
+    assert Choice(8, 8, 1) in found
