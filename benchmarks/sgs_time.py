@@ -3,8 +3,8 @@
     python benchmarks/sgs_time.py                    # three encoders at sizes for a CPU core
     python benchmarks/sgs_time.py --device cuda      # TSM-ResNet50 at the paper's size, with memory
 
-Last result, TSM-ResNet50 on a CPU core: at ratio 100 % a step takes 0.97 of the time of
-checkpointing or GradCache, 0.83 with a frozen stem and a kept graph; 0 to 4 % more than a
+Last result, TSM-ResNet50 on a CPU core: at ratio 100 % a step takes 1.00 to 1.01 of the time of
+checkpointing or GradCache, 0.84 with a frozen stem and a kept graph; 0 to 5 % more than a
 hand-written Alg. 1.
 
 All methods run in turn in one process, so that their ratios mean something on a busy machine. On
