@@ -149,7 +149,7 @@ def test_dry_run_tells_what_a_step_takes_and_trains_nothing(
     main(train, "--output", str(tmp_path / "new"), "--dry-run", "--memory-budget", "1GiB", *given)
     chosen = capsys.readouterr().out
     # All sampled snippets keep their graph: nothing is repeated.
-    assert "encoder.micro_batch_size=16 encoder.forward_micro_batch_size=16" in chosen
+    assert "encoder.micro_batch_size=16 encoder.forward_micro_batch_size=32" in chosen
     assert "encoder.kept_graphs=1" in chosen
     assert not (tmp_path / "new").exists()
 
