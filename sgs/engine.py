@@ -23,6 +23,8 @@ from sgs.repeats import repeats_of
 from sgs.subset import Subset
 from sgs.world import World
 
+FIRST_PASS, SECOND_PASS = "first pass", "second pass"
+
 
 class TwoPasses:
     """The two passes of an encoder over the same items.
@@ -84,7 +86,7 @@ class TwoPasses:
         num_kept = fewest_calls(self._parameters.trainable, min(num_kept, len(repeating)))
         kept = set(repeating[:num_kept])
         fetches = self.call.prefetched([group.index for group in groups])
-        watched = self._timed("first pass", self._micro_batch_size, self.call.num_items)
+        watched = self._timed(FIRST_PASS, self._micro_batch_size, self.call.num_items)
         with watched, torch.no_grad(), self._world.first_pass(), closing(fetches):
             for number, (group, fetched) in enumerate(zip(groups, fetches, strict=True)):
                 micro_batch, outputs = self._calls.first(group, fetched, keeps_graph=number in kept)
@@ -128,7 +130,7 @@ class TwoPasses:
         rows = [None if g is None else self.call.rows(g) for g in feature_gradients]
         with ExitStack() as stack:
             num_items = len(subset.positions)
-            stack.enter_context(self._timed("second pass", self._micro_batch_size, num_items))
+            stack.enter_context(self._timed(SECOND_PASS, self._micro_batch_size, num_items))
             stack.enter_context(torch.enable_grad())
             aliases = stack.enter_context(self._parameters.aliased())
             stack.enter_context(self._world.second_pass())

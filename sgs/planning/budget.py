@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sgs.engine import FIRST_PASS, SECOND_PASS
 from sgs.items import ItemCall
 from sgs.module import SequentialGradientSampler
 from sgs.planning.arguments import Given
@@ -17,7 +18,6 @@ from sgs.planning.byte_size import bytes_of
 from sgs.planning.estimation import estimate
 from sgs.planning.plan import LARGEST, Plan, Search
 
-FIRST, SECOND = "first pass", "second pass"
 # Left for what an estimate does not see, as far as that cannot be observed.
 MARGIN = 0.1
 # Another size must be faster by so much that noise does not choose it.
@@ -87,7 +87,7 @@ class MemoryBudget:
         if is_trial:
             taken_s = (_now_s() - started_s) / max(num_items, 1)
             self._seconds.setdefault(size, {})[stage] = taken_s
-        if stage == SECOND:
+        if stage == SECOND_PASS:
             self._steps += 1
 
     def _predict(self, sampler: SequentialGradientSampler, call: ItemCall, given: Given) -> None:
@@ -132,18 +132,18 @@ class MemoryBudget:
         if len(seconds) < 2:
             return float("inf")
         ratio = self._search.num_sampled / max(self._search.smallest.num_items, 1)
-        return seconds[FIRST] + ratio * seconds[SECOND]
+        return seconds[FIRST_PASS] + ratio * seconds[SECOND_PASS]
 
     def _finish(self, sampler: SequentialGradientSampler) -> None:
         search = self._search
         assert search is not None
-        fitting = [size for size in self._seconds if self._fits(size)] or [1]
-        size = _fastest({s: self._cost(s) for s in fitting if s in self._seconds} or {1: 0.0})
+        costs = {s: self._cost(s) for s in self._seconds if self._fits(s)}
+        size = _fastest(costs) if costs else 1
         least = search(size, size, 0).peak_bytes
         free = {
-            s: seconds[FIRST]
+            s: seconds[FIRST_PASS]
             for s, seconds in self._seconds.items()
-            if FIRST in seconds and search(size, s, 0).peak_bytes <= least
+            if FIRST_PASS in seconds and search(size, s, 0).peak_bytes <= least
         }
         forward_size = size if search.is_guided or not free else _fastest(free)
         kept, found = search.most_kept(size, forward_size)
