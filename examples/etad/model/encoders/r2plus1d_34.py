@@ -4,12 +4,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from examples.etad.model.encoders.initial_weights import damp_branch, initialise_convolutions
+from examples.etad.model.encoders.initial_weights import damp_branch
 from examples.etad.model.encoders.normalise import KINETICS, Normalise
+from examples.etad.model.encoders.residual import BLOCKS_PER_STAGE, residual_encoder
 from examples.etad.model.encoders.staged import Mean, StagedEncoder
-from sgs import freeze_batch_norm
 
-_BLOCKS = (3, 4, 6, 3)
 # Larger than torch's default; the published weights were trained with it.
 _EPS = 1e-3
 
@@ -27,21 +26,7 @@ def r2plus1d_34() -> StagedEncoder:
         >>> r2plus1d_34()(torch.zeros(2, 3, 8, 16, 16, dtype=torch.uint8)).shape
         torch.Size([2, 512])
     """
-    parts: dict[str, nn.Module] = {"normalise": Normalise(KINETICS), "stem": _stem()}
-    in_channels = 64
-    for stage, num_blocks in enumerate(_BLOCKS):
-        channels = 64 * 2**stage
-        blocks = []
-        for block in range(num_blocks):
-            stride = 2 if stage > 0 and block == 0 else 1
-            blocks.append(_Block(in_channels, channels, stride=stride))
-            in_channels = channels
-        parts[f"layer{stage + 1}"] = nn.Sequential(*blocks)
-    parts["pool"] = Mean(2, 3, 4)
-    encoder = StagedEncoder(parts, feature_channels=in_channels)
-    initialise_convolutions(encoder)
-    freeze_batch_norm(encoder)
-    return encoder
+    return residual_encoder(Normalise(KINETICS), _stem(), _Block, expansion=1, pool=Mean(2, 3, 4))
 
 
 def _stem() -> nn.Sequential:
@@ -84,7 +69,7 @@ class _Block(nn.Module):
             _convolve(in_channels, channels, stride=stride), _norm(channels), nn.ReLU(inplace=True)
         )
         self.conv2 = nn.Sequential(_convolve(channels, channels, stride=1), _norm(channels))
-        damp_branch(self.conv2[1], num_blocks=sum(_BLOCKS))
+        damp_branch(self.conv2[1], num_blocks=sum(BLOCKS_PER_STAGE))
         self.downsample: nn.Module = nn.Identity()
         if in_channels != channels:
             project = nn.Conv3d(in_channels, channels, 1, stride=stride, bias=False)

@@ -5,12 +5,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from examples.etad.model.encoders.initial_weights import damp_branch, initialise_convolutions
+from examples.etad.model.encoders.initial_weights import damp_branch
 from examples.etad.model.encoders.normalise import IMAGENET, Normalise
+from examples.etad.model.encoders.residual import BLOCKS_PER_STAGE, residual_encoder
 from examples.etad.model.encoders.staged import Mean, StagedEncoder
-from sgs import freeze_batch_norm
 
-_BLOCKS = (3, 4, 6, 3)
 _EXPANSION = 4
 
 Maps = Float[Tensor, "items frames channels height width"]
@@ -28,21 +27,9 @@ def resnet50_tsm() -> StagedEncoder:
         >>> resnet50_tsm()(torch.zeros(2, 3, 8, 32, 32, dtype=torch.uint8)).shape
         torch.Size([2, 2048])
     """
-    parts: dict[str, nn.Module] = {"normalise": Normalise(IMAGENET), "stem": _Stem()}
-    in_channels = 64
-    for stage, num_blocks in enumerate(_BLOCKS):
-        channels = 64 * 2**stage
-        blocks = []
-        for block in range(num_blocks):
-            stride = 2 if stage > 0 and block == 0 else 1
-            blocks.append(_Bottleneck(in_channels, channels, stride=stride))
-            in_channels = _EXPANSION * channels
-        parts[f"layer{stage + 1}"] = nn.Sequential(*blocks)
-    parts["pool"] = Mean(1, 3, 4)
-    encoder = StagedEncoder(parts, feature_channels=in_channels)
-    initialise_convolutions(encoder)
-    freeze_batch_norm(encoder)
-    return encoder
+    return residual_encoder(
+        Normalise(IMAGENET), _Stem(), _Bottleneck, expansion=_EXPANSION, pool=Mean(1, 3, 4)
+    )
 
 
 def shift_in_time(maps: Maps, *, divisor: int = 8) -> Maps:
@@ -94,7 +81,7 @@ class _Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        damp_branch(self.bn3, num_blocks=sum(_BLOCKS))
+        damp_branch(self.bn3, num_blocks=sum(BLOCKS_PER_STAGE))
         self.downsample: nn.Module = nn.Identity()
         if in_channels != out_channels:
             project = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
