@@ -1,9 +1,15 @@
 """BatchNorm couples items: refused, frozen, or accepted on purpose."""
 
 import copy
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgs import SequentialGradientSampler, freeze_batch_norm
@@ -67,6 +73,96 @@ def test_frozen_batch_norm_is_exact_and_outlasts_train(freeze_affine: bool) -> N
     sampler = SequentialGradientSampler(layers, micro_batch_size=3)
     assert_same(run(layers, lambda: sampler(items()))[1], expected)
     assert torch.equal(layers[1][0].running_mean, statistics)
+
+
+def layer_and_maps(dtype: torch.dtype = torch.float64, **options: bool) -> tuple[Any, Tensor]:
+    """Return a frozen layer and two items of 3 channels that require their gradient."""
+    norm = nn.BatchNorm2d(3, **options).to(dtype)
+    with torch.no_grad():
+        for number, values in enumerate((*norm.parameters(), *norm.buffers())):
+            if values.is_floating_point():
+                values.uniform_(0.5, 2, generator=torch.Generator().manual_seed(number))
+    maps = torch.randn(2, 3, 4, 5, dtype=dtype, generator=torch.Generator().manual_seed(9))
+    return freeze_batch_norm(norm), maps.requires_grad_()
+
+
+def torchs_own(layer: Any, maps: Tensor) -> Tensor:
+    values = layer.running_mean, layer.running_var, layer.weight, layer.bias
+    return F.batch_norm(maps, *values, eps=layer.eps)
+
+
+def numbers_kept(layer: Callable[[Tensor], Tensor], maps: Tensor) -> int:
+    """Return how many numbers autograd keeps for the backward."""
+    kept: list[int] = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, id)
+    with hooks:
+        layer(maps)
+    return sum(kept)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_frozen_batch_norm_computes_what_torch_does(affine: bool) -> None:
+    layer, maps = layer_and_maps(affine=affine)
+    ours, theirs = layer(maps), torchs_own(layer, maps)
+    assert torch.equal(ours, theirs)
+    weight = torch.randn(ours.shape, dtype=ours.dtype)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, maps, weight),
+        torch.autograd.grad(theirs, maps, weight),
+        rtol=1e-14,
+        atol=0,
+    )
+
+
+def test_frozen_batch_norm_keeps_no_maps_for_the_backward() -> None:
+    layer, maps = layer_and_maps()
+    assert numbers_kept(layer, maps) <= 4 * 3
+    # Both ways to miss it: torch's own layer, and a scale that trains.
+    assert numbers_kept(partial(torchs_own, layer), maps) >= maps.numel()
+    trained = freeze_batch_norm(nn.BatchNorm2d(3).double(), freeze_affine=False)
+    assert numbers_kept(trained, maps) >= maps.numel()
+
+
+def test_frozen_batch_norm_can_be_differentiated_twice_and_per_item() -> None:
+    layer, maps = layer_and_maps()
+    assert torch.autograd.gradcheck(layer, maps, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: layer(x).square(), maps)
+    per_item = torch.func.vmap(torch.func.grad(lambda item: layer(item[None]).square().sum()))
+    (expected,) = torch.autograd.grad(torchs_own(layer, maps).square().sum(), maps)
+    torch.testing.assert_close(per_item(maps.detach()), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_frozen_batch_norm_in_single_precision_takes_maps_in_half(dtype: torch.dtype) -> None:
+    layer, _ = layer_and_maps(torch.float32)
+    maps = layer_and_maps(dtype)[1]
+    gradients = [
+        torch.autograd.grad(f(maps).float().square().sum(), maps)[0]
+        for f in (layer, partial(torchs_own, layer))
+    ]
+    assert gradients[0].dtype == dtype
+    torch.testing.assert_close(*gradients, rtol=torch.finfo(dtype).eps, atol=0)
+
+
+COMPILED = """
+import torch
+from torch import nn
+from sgs import freeze_batch_norm
+
+layers = freeze_batch_norm(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+compiled = torch.compile(layers, backend="aot_eager", fullgraph=True)
+items = torch.randn(2, 3)
+got, expected = (
+    torch.autograd.grad(f(items).square().sum(), layers[0].weight)[0] for f in (compiled, layers)
+)
+torch.testing.assert_close(got, expected)
+"""
+
+
+def test_frozen_batch_norm_compiles_into_one_graph() -> None:
+    # In another process: the shapes of annotations are checked in this one, by what does not
+    # compile.
+    subprocess.run([sys.executable, "-c", COMPILED], check=True)
 
 
 def test_freezing_keeps_parameters_checkpoints_and_copies() -> None:
