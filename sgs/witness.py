@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-NUM_READ = 4096
+NUM_READ = 512
 HAVE_NORMS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -49,7 +49,7 @@ class Witness:
     def _norms_now(self) -> dict[str, float]:
         """Return the norms of the parameters: changes by way of `.data` count no version.
 
-        Of a large one, that of some thousand of its numbers: all weights would take longer to read
+        Of a large one, that of some hundred of its numbers: all weights would take longer to read
         than a small micro-batch to encode.
         """
         by_device: dict[torch.device, dict[str, Tensor]] = {}
@@ -125,7 +125,7 @@ class Witness:
 
 
 def _some_of(tensor: Tensor) -> Tensor:
-    """Return a view of some thousand numbers, from all over the tensor."""
+    """Return a view of some hundred numbers, from all over the tensor."""
     step = tensor.numel() // NUM_READ
     return tensor.view(-1)[::step] if step > 1 and tensor.is_contiguous() else tensor
 
