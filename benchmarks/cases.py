@@ -76,6 +76,7 @@ def samplers_of(
     }
     if ratio == 1:
         larger = size.forward_micro_batch_size
+        samplers["SGS, one kept graph"] = plain(problem.encoder, kept_graphs=1)
         samplers["SGS, larger first pass"] = plain(problem.encoder, forward_micro_batch_size=larger)
         return samplers
     all_kept = behind_stem(kept_graphs=size.num_items)

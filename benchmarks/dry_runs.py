@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.checkpointed_blocks import checkpoint_blocks
 from benchmarks.rows import Row
+from benchmarks.torchs_batch_norm import put_torchs_batch_norm
 from examples.etad.model.config import DetectorConfig
 from examples.etad.model.detector import Detector
 from examples.etad.model.detector_head import DetectorHead
@@ -40,6 +41,8 @@ class Setting:
         caches_stem: Whether the frozen stages are the sampler's `frozen_stem`, whose outputs are
             kept in host memory.
         is_half: Whether the step runs under autocast to bfloat16.
+        has_torchs_batch_norm: Whether frozen batch normalization is torch's in evaluation mode.
+            Else that of `sgs.freeze_batch_norm`, whose backward keeps no feature maps.
         checkpoints_blocks: Whether every residual block is recomputed in the backward.
         bank_ratio: Part of the snippets that are encoded at all; the features of the others come
             from elsewhere.
@@ -58,6 +61,7 @@ class Setting:
     is_streamed: bool = False
     caches_stem: bool = False
     is_half: bool = False
+    has_torchs_batch_norm: bool = True
     checkpoints_blocks: bool = False
     bank_ratio: float = 1.0
     has_detector: bool = True
@@ -69,6 +73,8 @@ class Setting:
             items = self._items()
             detector = Detector(DetectorConfig(), in_channels=channels)
             head = DetectorHead(detector, num_videos=self.num_videos)
+        if self.has_torchs_batch_norm:
+            put_torchs_batch_norm(trunk)
         if self.checkpoints_blocks:
             checkpoint_blocks(trunk)
         bank = _Bank(head, self.num_videos, self.num_snippets) if self.has_detector else None

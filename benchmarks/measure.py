@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -58,10 +59,11 @@ class Measured:
 def measure(
     cases: Mapping[str, Step], *, device: torch.device, rounds: int, warm_up: int = 1
 ) -> dict[str, Measured]:
-    """Run all cases in turn, round after round, each round starting with another one.
+    """Run all cases in turn, round after round, each round in another order.
 
-    What slows the machine down for a while so meets all of them. A case that does not fit into the
-    memory of a GPU is left out from then on; any other error ends the run.
+    What slows the machine down for a while so meets all of them, and no case always runs after the
+    same other one, whose freed memory it finds. A case that does not fit into the memory of a GPU
+    is left out from then on; any other error ends the run.
 
     Args:
         cases: What is measured, by name.
@@ -70,10 +72,9 @@ def measure(
         warm_up: Rounds before these, which do not.
     """
     found = {name: Measured() for name in cases}
-    names = list(cases)
+    names, order = list(cases), random.Random(0)
     for number in range(warm_up + rounds):
-        start = number % len(names)
-        for name in names[start:] + names[:start]:
+        for name in order.sample(names, len(names)):
             if found[name].is_out_of_memory:
                 continue
             try:

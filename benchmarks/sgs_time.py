@@ -34,8 +34,8 @@ LEARNING_RATE = 1e-6
 SIZES = {
     "cpu": [
         Size("resnet50_tsm", 2, 20, 8, 64, 2, 4),
-        Size("r2plus1d_34", 2, 10, 8, 32, 1, 2),
-        Size("videomae_small", 4, 20, 8, 64, 2, 4),
+        Size("r2plus1d_34", 2, 10, 8, 48, 1, 2),
+        Size("videomae_small", 4, 20, 8, 96, 2, 4),
     ],
     "cuda": [Size("resnet50_tsm", 2, 4 * 128, 8, 224, 16, 32, num_videos=4)],
 }

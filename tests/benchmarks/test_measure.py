@@ -1,5 +1,6 @@
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,15 @@ def test_ratio_of_a_step_that_takes_three_times_as_long() -> None:
     assert median == pytest.approx(3, rel=0.2)
 
 
-def test_cases_run_in_turn_and_warm_up_rounds_do_not_count() -> None:
+def test_cases_run_in_turn_in_changing_order_and_warm_up_rounds_do_not_count() -> None:
     order: list[str] = []
-    cases = {name: lambda name=name: order.append(name) for name in "abc"}
-    found = measure(cases, device=CPU, rounds=2, warm_up=1)
-    assert "".join(order) == "abc" + "bca" + "cab"
-    assert all(measured.row()["rounds"] == 2 for measured in found.values())
+    cases = {name: lambda name=name: order.append(name) for name in "abcd"}
+    found = measure(cases, device=CPU, rounds=9, warm_up=1)
+    rounds = ["".join(order[i : i + 4]) for i in range(0, 40, 4)]
+    assert all(sorted(round_) == list("abcd") for round_ in rounds)
+    # No case always follows the same other one.
+    assert len({pair for round_ in rounds for pair in pairwise(round_) if pair[1] == "d"}) == 3
+    assert all(measured.row()["rounds"] == 9 for measured in found.values())
 
 
 def test_a_case_without_memory_is_a_result_and_other_errors_are_not() -> None:

@@ -39,6 +39,9 @@ def test_settings_change_what_their_names_say() -> None:
     assert cached["flops"]["forward"] == streamed["flops"]["forward"]
     half = Setting(micro_batch_size=32, ratio=0.5, is_half=True, **TOY).row()
     assert half["bytes_by_category"]["activations"] < base["bytes_by_category"]["activations"]
+    lean = Setting(micro_batch_size=32, ratio=0.5, has_torchs_batch_norm=False, **TOY).row()
+    assert lean["bytes_by_category"]["activations"] < base["bytes_by_category"]["activations"]
+    assert lean["flops"] == base["flops"]
 
 
 def test_recomputed_blocks_take_less_memory_and_more_operations() -> None:
