@@ -6,6 +6,7 @@ from examples.etad.config import Config
 from examples.etad.model.detector_head import DetectorHead
 from examples.etad.model.etad import ETAD
 from sgs import Estimate, estimate, plan
+from sgs.planning.byte_size import readable_bytes
 
 
 def dry_run(config: Config, *, num_videos: int) -> str:
@@ -55,6 +56,5 @@ def dry_run(config: Config, *, num_videos: int) -> str:
 
 
 def _in_short(found: Estimate) -> str:
-    return (
-        f"{found.method}: {found.peak_bytes / 2**30:.3g} GiB, {found.total_flops / 1e12:.4g} TFLOP"
-    )
+    tera = found.total_flops / 1e12
+    return f"{found.method}: {readable_bytes(found.peak_bytes)}, {tera:.4g} TFLOP"

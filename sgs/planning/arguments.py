@@ -37,10 +37,16 @@ class FakeArguments:
 
 @dataclass(frozen=True)
 class Given:
-    """Positional and keyword arguments of one call."""
+    """Positional and keyword arguments of one call, described by tensors without memory."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    @staticmethod
+    def of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
+        """Describe the arguments of a call."""
+        described = pytree.tree_map(_described, (args, kwargs))
+        return Given(*pytree.tree_map(_without_memory, described))
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,14 @@ def _described(leaf: Any) -> Any:
         return _Fetched(_all_items_of(leaf))
     needs_gradient = isinstance(leaf, Tensor) and leaf.requires_grad
     return leaf.detach().requires_grad_() if needs_gradient else leaf
+
+
+def _without_memory(leaf: Any) -> Any:
+    if isinstance(leaf, Shared):
+        return Shared(pytree.tree_map(_without_memory, leaf.value))
+    if not isinstance(leaf, Tensor):
+        return leaf
+    return leaf.detach().to("meta").requires_grad_(leaf.requires_grad)
 
 
 def _all_items_of(source: Source) -> Any:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from sgs.engine import FIRST_PASS, SECOND_PASS
 from sgs.items import ItemCall
 from sgs.module import SequentialGradientSampler
 from sgs.planning.arguments import Given
 from sgs.planning.byte_size import bytes_of
 from sgs.planning.estimation import estimate
-from sgs.planning.plan import LARGEST, Plan, Search
+from sgs.planning.search import Search
+from sgs.planning.trials import Trials
 
 # Left for what an estimate does not see, as far as that cannot be observed.
 MARGIN = 0.1
-# Another size must be faster by so much that noise does not choose it.
-BETTER = 0.97
 
 
 class MemoryBudget:
@@ -40,12 +38,9 @@ class MemoryBudget:
     def __init__(self, budget: int | str) -> None:
         self.budget = budget
         self._total = bytes_of(budget)
-        self._search: Search | None = None
-        self._planned: Any = None
-        self._peak = self._predicted_peak = 0
-        self._steps = 0
-        self._seconds: dict[int, dict[str, float]] = {}
-        self._is_settled = False
+        self._kind: CallKind | None = None
+        self._trials: Trials | None = None
+        self._peak = 0
 
     def __repr__(self) -> str:
         return repr(self.budget)
@@ -64,114 +59,52 @@ class MemoryBudget:
             TypeError: As `estimate`.
             RuntimeError: Likewise.
         """
-        shape = _shape_of(call)
-        if self._search is None or not _covers(self._planned, shape):
-            self._predict(sampler, call, Given(args, kwargs))
-            self._planned = shape
-        self._correct(call)
+        kind = CallKind.of(call)
+        if self._trials is None or self._kind is None or not self._kind.covers(kind):
+            step = partial(estimate, items=Given.of(args, kwargs), autocast=_autocast_of(call))
+            search = Search.within(self.budget, sampler, step, margin=MARGIN)
+            self._kind, self._trials = kind, Trials(search)
+        peak = _peak_bytes(call)
+        if peak > self._peak and self._trials.have_begun:
+            self._peak = peak
+            self._trials.correct(self._total, peak)
         # In evaluation nothing is learned from another size.
-        if self._is_settled or self._steps == 0 or not torch.is_grad_enabled():
-            return
-        size = self._next_size(sampler)
-        if size is None:
-            self._finish(sampler)
-        else:
-            self._apply(sampler, size, size)
+        if torch.is_grad_enabled():
+            self._trials.advance()
+        self._trials.plan.apply(sampler)
 
     @contextmanager
     def timed(self, stage: str, size: int, num_items: int) -> Iterator[None]:
         """Time one of both passes inside, while sizes are tried."""
-        is_trial = not self._is_settled and self._steps > 0
-        started_s = _now_s() if is_trial else 0.0
-        yield
-        if is_trial:
-            taken_s = (_now_s() - started_s) / max(num_items, 1)
-            self._seconds.setdefault(size, {})[stage] = taken_s
-        if stage == SECOND_PASS:
-            self._steps += 1
-
-    def _predict(self, sampler: SequentialGradientSampler, call: ItemCall, given: Given) -> None:
-        step = partial(estimate, items=given, autocast=_autocast_of(call))
-        self._search = Search(sampler, step, limit=int((1 - MARGIN) * self._total))
-        self._search.refuse_too_little(self.budget)
-        size = self._search.largest_size()
-        self._apply(sampler, size, self._search.largest_forward_size(size))
-        self._steps, self._is_settled, self._seconds = 0, False, {}
-
-    def _correct(self, call: ItemCall) -> None:
-        """Let the peak of the last step take the place of the predicted one."""
-        assert self._search is not None
-        peak = _peak_bytes(call)
-        if peak > self._peak and self._steps > 0:
-            self._peak = peak
-            self._search.limit = self._total - (peak - self._predicted_peak)
-            self._is_settled = False
-
-    def _next_size(self, sampler: SequentialGradientSampler) -> int | None:
-        """Return a size that was not tried and may be faster: downhill, then uphill."""
-        assert self._search is not None
-        if not self._seconds:
-            return sampler.micro_batch_size
-        tried = sorted(self._seconds)
-        costs = {size: self._cost(size) for size in tried}
-        best = min(costs, key=lambda size: costs[size])
-        if best == tried[0] and best > 1 and self._fits(best // 2):
-            return best // 2
-        larger = 2 * best
-        is_free = larger not in costs and larger <= min(LARGEST, self._search.num_sampled)
-        return larger if is_free and best == tried[-1] and self._fits(larger) else None
-
-    def _fits(self, size: int) -> bool:
-        assert self._search is not None
-        return self._search.fits(self._search(size, size, 0))
-
-    def _cost(self, size: int) -> float:
-        """Return the seconds per item of both passes; infinite if one was not seen."""
-        assert self._search is not None
-        seconds = self._seconds[size]
-        if len(seconds) < 2:
-            return float("inf")
-        ratio = self._search.num_sampled / max(self._search.smallest.num_items, 1)
-        return seconds[FIRST_PASS] + ratio * seconds[SECOND_PASS]
-
-    def _finish(self, sampler: SequentialGradientSampler) -> None:
-        search = self._search
-        assert search is not None
-        costs = {s: self._cost(s) for s in self._seconds if self._fits(s)}
-        size = _fastest(costs) if costs else 1
-        least = search(size, size, 0).peak_bytes
-        free = {
-            s: seconds[FIRST_PASS]
-            for s, seconds in self._seconds.items()
-            if FIRST_PASS in seconds and search(size, s, 0).peak_bytes <= least
-        }
-        forward_size = size if search.is_guided or not free else _fastest(free)
-        kept, found = search.most_kept(size, forward_size)
-        Plan(size, forward_size, kept, found).apply(sampler)
-        self._predicted_peak = found.peak_bytes
-        self._is_settled = True
-
-    def _apply(self, sampler: SequentialGradientSampler, size: int, forward_size: int) -> None:
-        assert self._search is not None
-        found = self._search(size, forward_size, 0)
-        Plan(size, forward_size, 0, found).apply(sampler)
-        self._predicted_peak = found.peak_bytes
+        assert self._trials is not None
+        with self._trials.timed(stage, size, num_items):
+            yield
 
 
-def _fastest(seconds: dict[int, float]) -> int:
-    """Return the smallest of the sizes that are about as fast as the fastest."""
-    least = min(seconds.values())
-    return min(size for size, value in seconds.items() if value * BETTER <= least)
+@dataclass(frozen=True)
+class CallKind:
+    """What a plan for a call depends on.
 
+    Attributes:
+        num_items: Of all videos.
+        shapes: Of the items of each tensor.
+        sources: The types of the sources.
+    """
 
-def _shape_of(call: ItemCall) -> tuple[int, Any]:
-    leaves = [x.shape[len(call.lead_shape) :] for x in call.item_tensors]
-    return call.num_items, (leaves, [type(source) for source in call.sources])
+    num_items: int
+    shapes: tuple[torch.Size, ...]
+    sources: tuple[type, ...]
 
+    @staticmethod
+    def of(call: ItemCall) -> CallKind:
+        """Return the kind of a call."""
+        shapes = (tensor.shape[len(call.lead_shape) :] for tensor in call.item_tensors)
+        return CallKind(call.num_items, tuple(shapes), tuple(map(type, call.sources)))
 
-def _covers(planned: tuple[int, Any], shape: tuple[int, Any]) -> bool:
-    """Tell whether a plan for one call is good for another: as many items at most, alike."""
-    return planned[1] == shape[1] and planned[0] >= shape[0]
+    def covers(self, other: CallKind) -> bool:
+        """Tell whether a plan for this is good for another: as many items at most, alike."""
+        is_alike = (self.shapes, self.sources) == (other.shapes, other.sources)
+        return is_alike and self.num_items >= other.num_items
 
 
 def _autocast_of(call: ItemCall) -> torch.dtype | None:
@@ -182,9 +115,3 @@ def _autocast_of(call: ItemCall) -> torch.dtype | None:
 def _peak_bytes(call: ItemCall) -> int:
     """Return the most bytes that were allocated so far; 0 where nobody counts."""
     return torch.cuda.max_memory_allocated() if call.device_type == "cuda" else 0
-
-
-def _now_s() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()

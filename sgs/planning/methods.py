@@ -18,7 +18,7 @@ from sgs.module import SequentialGradientSampler
 from sgs.planning.arguments import FakeArguments
 from sgs.planning.live_bytes import IGNORED
 from sgs.planning.rehearsal import FEATURES, ITEMS, Rehearsal, rehearsed
-from sgs.planning.spread_out import SpreadOut
+from sgs.planning.stand_ins import FirstItems, SpreadOut
 
 
 class WatchedEncoder(nn.Module):
@@ -91,10 +91,9 @@ class Method:
         sampler = copy.copy(self.sampler)
         sampler._modules = {"encoder": self.encoder, **self._watched_front()}
         sampler.memory_budget = None
-        # The same subset each time, so that two estimates differ by their settings alone.
-        sampler.generator = torch.Generator().manual_seed(0)
-        if "features" in sampler.sampler.requires:
-            sampler.sampler = SpreadOut(sampler.forward_micro_batch_size)
+        is_guided = "features" in sampler.sampler.requires
+        spread_out = SpreadOut(sampler.forward_micro_batch_size)
+        sampler.sampler = spread_out if is_guided else FirstItems()
         with self.rehearsal.memory.of(FEATURES):
             return sampler(*arguments.args, **arguments.kwargs)
 

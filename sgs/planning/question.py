@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from sgs.module import SequentialGradientSampler
 from sgs.planning.estimated_step import Estimate
 from sgs.planning.estimation import estimate
-from sgs.planning.plan import Plan, plan
+from sgs.planning.plan import Plan
+from sgs.planning.planner import plan
 from sgs.planning.training_step import MakeOptimizer
 
 OPTIMIZERS: dict[str, MakeOptimizer | None] = {

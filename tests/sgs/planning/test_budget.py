@@ -1,11 +1,15 @@
 """Sizes that are chosen from step to step keep the gradients, and stay within the budget."""
 
+import weakref
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sgs import ArraySource, SequentialGradientSampler
-from sgs.planning import budget as budget_module, plan as plan_module
+from sgs.planning import budget as budget_module, search, trials
 from sgs.planning.live_bytes import LiveBytes
 from tests.reference import assert_same, run
 from tests.sgs.planning.steps import convolutions, images, wide
@@ -66,7 +70,7 @@ def test_fastest_size_is_found(fastest: int, monkeypatch: pytest.MonkeyPatch) ->
         clock[0] += size * (1 + 0.2 * (away - 1))
 
     encoder.register_forward_hook(call)
-    monkeypatch.setattr(budget_module, "_now_s", lambda: clock[0])
+    monkeypatch.setattr(trials, "_now_s", lambda: clock[0])
     sampler = SequentialGradientSampler(encoder, memory_budget="1GiB")
     for _ in range(10):
         train(sampler, images(64))
@@ -76,7 +80,7 @@ def test_fastest_size_is_found(fastest: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    monkeypatch.setattr(budget_module, "_now_s", lambda: 0.0)
+    monkeypatch.setattr(trials, "_now_s", lambda: 0.0)
     sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
     items = images(NUM_ITEMS)
     for _ in range(10):
@@ -91,8 +95,8 @@ def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.Mon
 def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    monkeypatch.setattr(budget_module, "LARGEST", 4)
-    monkeypatch.setattr(plan_module, "LARGEST", 4)
+    monkeypatch.setattr(trials, "LARGEST", 4)
+    monkeypatch.setattr(search, "LARGEST", 4)
     sampler = SequentialGradientSampler(convolutions(), memory_budget="1MiB")
     items = images(60)
     for _ in range(6):
@@ -107,10 +111,18 @@ def test_more_items_than_planned_are_planned_anew() -> None:
     sampler = SequentialGradientSampler(wide(), memory_budget="4MiB")
     for items in (images(8), images(8), images(8), images(60)):
         train(sampler, items)
-        fits = sampler.memory_budget._planned[0]
-        assert fits == len(items)
+        assert sampler.memory_budget._kind.num_items == len(items)
     train(sampler, images(20))
-    assert sampler.memory_budget._planned[0] == 60
+    assert sampler.memory_budget._kind.num_items == 60
+
+
+@pytest.mark.parametrize("wrap", [lambda items: items, ArraySource])
+def test_items_of_a_call_are_not_held(wrap: Callable[[Tensor], Any]) -> None:
+    sampler, items = SequentialGradientSampler(wide(), memory_budget="4MiB"), images(8)
+    alive = weakref.ref(items)
+    sampler(wrap(items)).square().mean().backward()
+    del items
+    assert alive() is None
 
 
 def test_evaluation_and_sources_work_before_the_first_step() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from samplers import DPP
 from sgs import SequentialGradientSampler, estimate, plan
-from sgs.planning import estimation, plan as plan_module
+from sgs.planning import estimation, search
 from tests.sgs.planning.steps import Attention, adamw, convolutions, images, measured, wide
 
 NUM_ITEMS = 24
@@ -43,7 +43,7 @@ def test_planned_step_stays_within_the_budget(make: Callable[[], nn.Module]) -> 
 
 @pytest.mark.usefixtures("exact_bytes")
 def test_estimate_of_a_plan_is_that_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "LARGEST", 4)
+    monkeypatch.setattr(search, "LARGEST", 4)
     sampler, items = sampler_of(convolutions()), images(NUM_ITEMS)
     four = sampler_of(convolutions(), kept_graphs=2)
     four.micro_batch_size = four.forward_micro_batch_size = 4
@@ -79,7 +79,7 @@ def test_more_memory_is_never_used_worse() -> None:
 def test_heavy_items_do_not_share_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = sampler_of(wide())
     assert plan(sampler, images(), "1GiB").micro_batch_size > 1
-    monkeypatch.setattr(plan_module, "BUSY_FLOPS", 1)
+    monkeypatch.setattr(search, "BUSY_FLOPS", 1)
     assert plan(sampler, images(), "1GiB").micro_batch_size == 1
 
 

@@ -7,7 +7,31 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from samplers import AbstractSampler, Candidates
+from samplers import AbstractSampler, Candidates, Random
+
+
+@dataclass(frozen=True)
+class FirstItems(AbstractSampler):
+    """Stands for any strategy that looks at no features.
+
+    The micro-batches that keep their graph come first: where they come late in a real step, fewer
+    calls meet them, and the step takes less.
+    """
+
+    @property
+    def has_inclusion_probability(self) -> bool:
+        """Always."""
+        return True
+
+    def _sample(
+        self, candidates: Candidates, count: int, generator: torch.Generator
+    ) -> Int64[Tensor, " count"]:
+        return torch.arange(count)
+
+    def _inclusion_probability(
+        self, candidates: Candidates, count: int
+    ) -> Float64[Tensor, " items"]:
+        return Random().inclusion_probability(candidates, count)
 
 
 @dataclass(frozen=True)
@@ -39,5 +63,4 @@ class SpreadOut(AbstractSampler):
     def _inclusion_probability(
         self, candidates: Candidates, count: int
     ) -> Float64[Tensor, " items"]:
-        items = candidates.num_items
-        return torch.full((items,), count / items, dtype=torch.float64)
+        return Random().inclusion_probability(candidates, count)
