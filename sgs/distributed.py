@@ -23,6 +23,13 @@ def is_sharded(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
+def has_shards(module: nn.Module) -> bool:
+    """Tell whether parameters of a module are sharded, be they gathered at the moment or not."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    gathers = fsdp is not None and any(isinstance(m, fsdp.FSDPModule) for m in module.modules())
+    return gathers or any(is_sharded(parameter) for parameter in module.parameters())
+
+
 def bare(encoder: nn.Module) -> nn.Module:
     """Return the encoder without its DistributedDataParallel wrapper, if it has one."""
     return encoder.module if isinstance(encoder, DistributedDataParallel) else encoder

@@ -167,11 +167,12 @@ class SequentialGradientSampler(nn.Module):
                 for each micro-batch, which cannot be replayed, or is sharded in a way that is not
                 supported.
         """
+        self._settle(args, kwargs)
         run = partial(self._features, bare(self.encoder))
         return call_through(self.encoder, run, args, kwargs)
 
     def _features(self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = self._sized_call(encoder, args, kwargs)
+        call = self.call_of(encoder, args, kwargs)
         if not (torch.is_grad_enabled() and _trains(encoder, call)):
             groups = in_order(call.num_items, size=self.forward_micro_batch_size)
             features = forward_only(encoder, call, self.front, groups)
@@ -193,6 +194,7 @@ class SequentialGradientSampler(nn.Module):
                 in DistributedDataParallel with options that need a graph.
         """
         refuse_explicit_backward(self.encoder)
+        self._settle(args, kwargs)
         run = partial(self._encoded, bare(self.encoder))
         encoded: EncodedItems = call_through(self.encoder, run, args, kwargs)
         return encoded
@@ -200,7 +202,7 @@ class SequentialGradientSampler(nn.Module):
     def _encoded(
         self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> EncodedItems:
-        call = self._sized_call(encoder, args, kwargs)
+        call = self.call_of(encoder, args, kwargs)
         if not _trains(encoder, call):
             raise ValueError(
                 "SequentialGradientSampler.encode: neither the encoder nor the items require a "
@@ -248,13 +250,14 @@ class SequentialGradientSampler(nn.Module):
         self.front.refuse_training(call)
         return call
 
-    def _sized_call(
-        self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> ItemCall:
+    def _settle(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Choose the sizes of a call that trains, where there is a budget for them."""
+        if self.memory_budget is None:
+            return
+        encoder = bare(self.encoder)
         call = self.call_of(encoder, args, kwargs)
-        if self.memory_budget is not None and _trains(encoder, call):
+        if _trains(encoder, call):
             self.memory_budget.settle(self, call, args, kwargs)
-        return call
 
     def _passes(self, encoder: nn.Module, call: ItemCall) -> TwoPasses:
         return TwoPasses(

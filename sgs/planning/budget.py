@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sgs.distributed import has_shards
 from sgs.items import ItemCall
 from sgs.module import SequentialGradientSampler
 from sgs.planning.arguments import Given
@@ -56,11 +57,12 @@ class MemoryBudget:
 
         Raises:
             ValueError: If not even micro-batches of one item fit, or as `estimate`.
-            TypeError: As `estimate`.
+            TypeError: If parameters are sharded, or as `estimate`.
             RuntimeError: Likewise.
         """
         kind = CallKind.of(call)
         if self._trials is None or self._kind is None or not self._kind.covers(kind):
+            _refuse_shards(sampler)
             step = partial(estimate, items=Given.of(args, kwargs), autocast=_autocast_of(call))
             search = Search.within(self.budget, sampler, step, margin=MARGIN)
             self._kind, self._trials = kind, Trials(search)
@@ -105,6 +107,15 @@ class CallKind:
         """Tell whether a plan for this is good for another: as many items at most, alike."""
         is_alike = (self.shapes, self.sources) == (other.shapes, other.sources)
         return is_alike and self.num_items >= other.num_items
+
+
+def _refuse_shards(sampler: SequentialGradientSampler) -> None:
+    if has_shards(sampler):
+        raise TypeError(
+            "SequentialGradientSampler(memory_budget=...): the parameters are sharded, and how much"
+            " of them a process holds changes in a step, which is not predicted. Choose the sizes "
+            "by sgs.plan before fully_shard(), and pass them instead."
+        )
 
 
 def _autocast_of(call: ItemCall) -> torch.dtype | None:

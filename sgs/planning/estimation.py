@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils import _pytree as pytree
 
-from sgs.distributed import bare, is_sharded
+from sgs.distributed import bare, has_shards
 from sgs.features import is_differentiable
 from sgs.module import SequentialGradientSampler
 from sgs.planning.arguments import fake_arguments
@@ -119,7 +119,7 @@ def _validate(sampler: Any, method: str) -> None:
         )
     if method not in METHODS:
         raise ValueError(f"estimate(method={method!r}): expected one of {METHODS}.")
-    if any(is_sharded(parameter) for parameter in sampler.parameters()):
+    if has_shards(sampler):
         raise TypeError(
             "estimate(sampler=...): the encoder's parameters are sharded, and what a process holds "
             "of them changes in a step. Estimate before fully_shard()."
