@@ -80,8 +80,8 @@ class _ByConstants(torch.autograd.Function):
         factor = (variance + ctx.eps).rsqrt()
         factor = factor if weight is None else weight * factor
         factor = factor.view(-1, *(1,) * (gradient.dim() - 2))
-        # More precise than features in half precision, which the product must not become.
-        return (gradient * factor).to(gradient.dtype), *5 * (None,)
+        # In single precision where features are in half; autograd rounds the product.
+        return gradient * factor, *5 * (None,)
 
 
 def freeze_batch_norm(encoder: nn.Module, *, freeze_affine: bool = True) -> nn.Module:

@@ -6,27 +6,12 @@ Works on a copy of the repository. Ends with an error if a mutant survives, or i
 changes is no longer there.
 """
 
-import shutil
-import subprocess
-import sys
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
+from mutation import ROOT, Mutant, main
 
-ROOT = Path(__file__).parents[1]
-COPIED = ("sgs", "samplers", "aps", "tests", "pyproject.toml")
+# What takes longest last, and several processes at the very end: where one of them fails, the
+# others wait for it.
 LATE = {"test_compile": 1, "test_kinds": 2, "test_trainers": 3, "test_distributed": 4}
-RUN = "import sys, pytest; sys.path.insert(0, '.'); sys.exit(pytest.main(sys.argv[1:]))"
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A change of one place in the code that tests must notice."""
-
-    file: str
-    old: str
-    new: str
-
+FILES = sorted((ROOT / "tests/sgs").glob("test_*.py"), key=lambda file: LATE.get(file.stem, 0))
 
 MUTANTS = {
     "drop the last micro-batch": Mutant(
@@ -263,57 +248,22 @@ MUTANTS = {
     "accept sources with other rows than asked for": Mutant(
         "sgs/source.py", "x.shape[:1] == index.shape for x in leaves", "True for x in leaves"
     ),
+    "keep the maps of frozen batch normalization": Mutant(
+        "sgs/batch_norm.py", "if trains or not features.requires_grad:", "if True:"
+    ),
+    "train nothing of frozen batch normalization": Mutant(
+        "sgs/batch_norm.py", "if trains or not features.requires_grad:", "if False:"
+    ),
+    "leave the scale out of frozen batch normalization": Mutant(
+        "sgs/batch_norm.py", "factor if weight is None else weight * factor", "factor"
+    ),
+    "round the scale of frozen batch normalization": Mutant(
+        "sgs/batch_norm.py", "gradient * factor,", "gradient * factor.to(gradient.dtype),"
+    ),
     "accept shards with a root outside": Mutant(
         "sgs/distributed.py", "._is_root is False", "._is_root is None and False"
     ),
 }
 
-UNCHANGED = Mutant("sgs/engine.py", "class TwoPasses:", "class TwoPasses:")
-
-
-def survives(mutant: Mutant) -> bool:
-    """Tell whether all tests of sgs pass with the mutant."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in COPIED:
-            source = ROOT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
-        changed = copy / mutant.file
-        text = changed.read_text()
-        if text.count(mutant.old) != 1:
-            raise SystemExit(f"{mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times.")
-        changed.write_text(text.replace(mutant.old, mutant.new))
-        # What takes longest last, and several processes at the very end: where one of them fails,
-        # the others wait for it.
-        files = sorted(
-            (copy / "tests/sgs").glob("test_*.py"), key=lambda file: LATE.get(file.stem, 0)
-        )
-        tests = [*map(str, files), "-x", "-q", "-p", "no:cacheprovider", "-k", "not compile-"]
-        # Isolated from the working directory: an editable install must not win over the copy.
-        command = [sys.executable, "-c", RUN, *tests]
-        try:
-            finished = subprocess.run(
-                command, cwd=copy, capture_output=True, check=False, timeout=600
-            )
-        except subprocess.TimeoutExpired:
-            return False
-        return finished.returncode == 0
-
-
-def main() -> None:
-    words = " ".join(sys.argv[1:])
-    if not survives(UNCHANGED):
-        raise SystemExit("The tests fail without a mutant.")
-    survivors = []
-    for name, mutant in MUTANTS.items():
-        if words in name:
-            alive = survives(mutant)
-            sys.stdout.write(f"{'SURVIVED' if alive else 'noticed '}  {name}\n")
-            sys.stdout.flush()
-            survivors += [name] if alive else []
-    if survivors:
-        raise SystemExit(f"{len(survivors)} mutant(s) survived.")
-
-
 if __name__ == "__main__":
-    main()
+    main(MUTANTS, [*(str(file.relative_to(ROOT)) for file in FILES), "-k", "not compile-"])
