@@ -93,6 +93,8 @@ def run(size: Size, factor: float, *, rounds: int) -> Row:
         "best_peak_bytes": peaks[best],
         "num_tried": len(fitting),
         "chosen_to_best": relative(found[str(chosen)], found[str(best)]),
+        "rounds": rounds,
+        "dtype": "float32",
         **conditions(torch.device("cpu")),
     }
 
