@@ -42,4 +42,4 @@ def _weighted(gradient: Tensor, index: Tensor, weight: Tensor | None) -> Tensor:
     # Half precision would round the product before it is used; zeros must also hide inf and NaN.
     wide = torch.promote_types(rows.dtype, torch.float32)
     factor = weight[index].to(rows.device, wide).view(-1, *[1] * (rows.ndim - 1))
-    return torch.where(factor == 0, 0, rows.to(wide) * factor).to(rows.dtype)
+    return (rows.to(wide) * factor).masked_fill(factor == 0, 0).to(rows.dtype)

@@ -151,7 +151,7 @@ def absolute_difference(
     Equal infinities, or NaN in both, are no difference; NaN in one of them is an infinite one.
     """
     equal = (got == expected) | (got.isnan() & expected.isnan())
-    return torch.where(equal, 0, (got - expected).abs().nan_to_num(nan=torch.inf))
+    return (got - expected).abs().nan_to_num(nan=torch.inf).masked_fill(equal, 0)
 
 
 def _scale(rows: Tensor) -> Float[Tensor, ""]:

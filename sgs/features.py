@@ -24,6 +24,7 @@ class FeatureBuffer:
         self._lead_shape = lead_shape
         self._structure: pytree.TreeSpec | None = None
         self.leaves: list[Any] = []
+        self._rows: list[Any] = []
 
     def write(self, index: Int64[Tensor, " micro_batch"], outputs: Any) -> None:
         """Store the outputs of the items at `index`.
@@ -38,35 +39,19 @@ class FeatureBuffer:
         if self._structure is None:
             self._structure = structure
             self.leaves = [self._allocate(leaf) for leaf in leaves]
+            self._rows = [self.rows(x) if isinstance(x, Tensor) else x for x in self.leaves]
         if structure != self._structure:
             raise ValueError(
                 f"the encoder returned {structure} for one micro-batch and {self._structure} for "
                 "another: expected the same structure for all items."
             )
-        for stored, leaf in zip(self.leaves, leaves, strict=True):
-            self._store(stored, index, leaf)
+        for rows, leaf in zip(self._rows, leaves, strict=True):
+            _store(rows, index, leaf)
 
     def _allocate(self, leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
         return leaf.new_empty((*self._lead_shape, *leaf.shape[1:]))
-
-    def _store(self, stored: Any, index: Tensor, leaf: Any) -> None:
-        if not isinstance(leaf, Tensor):
-            if not isinstance(stored, Tensor) and leaf == stored:
-                return
-            raise ValueError(
-                f"the encoder returned {leaf!r} for one micro-batch and {stored!r} for another: "
-                "expected outputs that are no tensors to be the same for all items."
-            )
-        rows = self.rows(stored)
-        if (leaf.dtype, leaf.shape[1:]) != (rows.dtype, rows.shape[1:]):
-            raise ValueError(
-                f"the encoder returned features of shape {list(leaf.shape[1:])} and {leaf.dtype} "
-                f"for one micro-batch, {list(rows.shape[1:])} and {rows.dtype} for another: "
-                "expected the same for all items. Pad them to one length."
-            )
-        rows.index_copy_(0, index.to(rows.device), leaf)
 
     def rows(self, leaf: Tensor) -> Tensor:
         """Return a view of a leaf with one row per item."""
@@ -110,6 +95,24 @@ class FeatureBuffer:
                 f"the structure of `features` and of shape {[s and list(s) for s in expected]}."
             )
         return leaves
+
+
+def _store(rows: Any, index: Tensor, leaf: Any) -> None:
+    """Put the output of a micro-batch among those of all items."""
+    if not isinstance(leaf, Tensor):
+        if not isinstance(rows, Tensor) and leaf == rows:
+            return
+        raise ValueError(
+            f"the encoder returned {leaf!r} for one micro-batch and {rows!r} for another: expected "
+            "outputs that are no tensors to be the same for all items."
+        )
+    if (leaf.dtype, leaf.shape[1:]) != (rows.dtype, rows.shape[1:]):
+        raise ValueError(
+            f"the encoder returned features of shape {list(leaf.shape[1:])} and {leaf.dtype} for "
+            f"one micro-batch, {list(rows.shape[1:])} and {rows.dtype} for another: expected the "
+            "same for all items. Pad them to one length."
+        )
+    rows.index_copy_(0, index.to(rows.device), leaf)
 
 
 def _check_rows(leaf: Any, num_items: int) -> None:

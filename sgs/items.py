@@ -66,6 +66,7 @@ class ItemCall:
         self.num_items = math.prod(self.lead_shape)
         _refuse_lists_of_constants((args, kwargs), self.num_items)
         self._requiring_gradient = {id(t) for t in self.tensors if t.requires_grad}
+        self._rows = [self._rows_of(tensor.detach()) for tensor in self.item_tensors]
 
     def _common_lead_shape(self, item_dim: int) -> torch.Size:
         shapes = [tensor.shape for tensor in self.item_tensors]
@@ -142,7 +143,10 @@ class ItemCall:
             Arguments, keyword arguments, and the cut of each of `item_tensors`: a leaf that
             requires its gradient where the whole tensor does.
         """
-        cuts = [self._cut(tensor, index) for tensor in self.item_tensors]
+        cuts = [
+            self._cut(tensor, rows, index)
+            for tensor, rows in zip(self.item_tensors, self._rows, strict=True)
+        ]
         leaves = list(self._leaves)
         for position, cut in zip(self._item_positions, cuts, strict=True):
             # A leaf that requires its gradient cannot be changed in place; its clone can.
@@ -162,16 +166,20 @@ class ItemCall:
             return fetched
         return pytree.tree_map(lambda x: x.to(self._device, non_blocking=True), fetched)
 
-    def _cut(self, tensor: Tensor, index: Tensor) -> Tensor:
-        whole, needs_gradient = tensor.detach(), self.needs_gradient(tensor)
+    def _rows_of(self, tensor: Tensor) -> Tensor | None:
+        """Return a view with one row per item; None if videos do not lie one after the other."""
         try:
-            flat = whole.view(self.num_items, *tensor.shape[len(self.lead_shape) :])
-        except RuntimeError:  # e.g. videos that do not lie one after the other
-            rows = whole[self.position(index, tensor.device)]
+            return tensor.view(self.num_items, *tensor.shape[len(self.lead_shape) :])
+        except RuntimeError:
+            return None
+
+    def _cut(self, tensor: Tensor, rows: Tensor | None, index: Tensor) -> Tensor:
+        if rows is None:
+            cut = tensor.detach()[self.position(index, tensor.device)]
         else:
             # Copies rows as a whole: ten times faster for bytes than subscripts.
-            rows = flat.index_select(0, index.to(tensor.device))
-        return rows.requires_grad_(needs_gradient)
+            cut = rows.index_select(0, index.to(tensor.device))
+        return cut.requires_grad_(self.needs_gradient(tensor))
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Return a tensor with the items' dimensions as one with a row per item."""

@@ -36,7 +36,7 @@ MUTANTS = {
         "            gradients[:2] = gradients[1], gradients[0]\n",
     ),
     "weight twice": Mutant(
-        "sgs/back_propagation.py", "rows.to(wide) * factor)", "rows.to(wide) * factor * factor)"
+        "sgs/back_propagation.py", "(rows.to(wide) * factor)", "(rows.to(wide) * factor * factor)"
     ),
     "do not weight": Mutant(
         "sgs/subset.py", "return 1 / probability[index]", "return probability[index] * 0 + 1"

@@ -34,6 +34,7 @@ class DryRun(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._is_faking = False
+        self._alike: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
 
     @contextmanager
     def faking(self) -> Iterator[None]:
@@ -54,6 +55,15 @@ class DryRun(TorchDispatchMode):
             made = torch.empty_like(like, device="cpu").requires_grad_(tensor.requires_grad)
         return _as_parameter(made) if isinstance(tensor, nn.Parameter) else made
 
+    def _fake_alike(self, tensor: Tensor) -> Tensor:
+        """Return one fake tensor for all real ones alike: to make one for each takes longest."""
+        if isinstance(tensor, FakeTensor):
+            return tensor
+        key = tensor.shape, tensor.dtype
+        if key not in self._alike:
+            self._alike[key] = self.fake(tensor)
+        return self._alike[key]
+
     def copy(self, value: Any) -> Any:
         """Copy modules or pytrees of tensors deeply, with fake tensors in the copy."""
         with _FakeCopies(self):
@@ -68,6 +78,8 @@ class DryRun(TorchDispatchMode):
             return torch.zeros((), dtype=args[0].dtype, device="cpu").item()
         if func is _ATEN.equal.default and any(isinstance(x, FakeTensor) for x in args):
             return args[0].shape == args[1].shape
+        if any(isinstance(x, FakeTensor) for x in args):
+            args = (args[0], *pytree.tree_map_only(Tensor, self._fake_alike, args[1:]))
         with self.fake_mode if self._is_faking else nullcontext():
             result = func(*args, **kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:

@@ -45,8 +45,8 @@ def estimate(
     A whole step of an ordinary loop runs on fake tensors, which have a shape and no values: forward
     pass, head and loss, backward, `optimizer.step()`, and the next one with the optimizer's state,
     gradients set to None in between. No memory is allocated, and neither the encoder nor any random
-    state changes. Micro-batches of one size are alike, so two of each size run for all of them: the
-    time does not depend on the number of items, apart from the head's.
+    state changes. Micro-batches of one size are alike, so the encoder runs on two of each size; the
+    others take some milliseconds each.
 
     The peak is that of the tensors, in blocks as the allocator of CUDA hands them out. Not seen are
     the CUDA context, workspaces of cuDNN and cuBLAS, the fragmentation of the allocator, tensors
