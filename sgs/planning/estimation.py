@@ -152,10 +152,25 @@ def _no_trace(encoder: nn.Module) -> Iterator[None]:
     sources = random_sources(encoder, [torch.device("cpu")])
     with (
         RandomState.capture(sources).restored(),
+        _outside_autocast(),
         torch.inference_mode(False),
         torch.enable_grad(),
     ):
         yield
+
+
+@contextmanager
+def _outside_autocast() -> Iterator[None]:
+    # Weights in half precision are freed where the outermost `torch.autocast` ends.
+    with torch.autocast("cpu", enabled=False):
+        depth = 1
+        while torch.autocast_decrement_nesting() > 0:
+            depth += 1
+        try:
+            yield
+        finally:
+            for _ in range(depth):
+                torch.autocast_increment_nesting()
 
 
 @contextmanager

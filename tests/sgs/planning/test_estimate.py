@@ -140,6 +140,11 @@ def test_bytes_of_a_linear_encoder_are_those_counted_by_hand() -> None:
     assert found["items"] == 4 * (30 + 5) * 100
 
 
+def test_memory_is_counted_in_the_blocks_of_the_allocator() -> None:
+    sampler = SequentialGradientSampler(nn.Linear(1, 1, bias=False), micro_batch_size=1)
+    assert estimate(sampler, torch.rand(1, 1)).bytes_by_category["parameters"] == 512
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_flops_are_those_counted_by_hand(method: str) -> None:
     sampler = wrapped(nn.Sequential(nn.Linear(100, 20), nn.Linear(20, 7)), ratio=0.5)
@@ -456,6 +461,19 @@ def test_half_precision_takes_less() -> None:
     half = estimate(sampler, images(), method="naive", autocast=torch.bfloat16).bytes_by_category
     assert half["activations"] < 0.8 * full["activations"]
     assert half["parameters"] == full["parameters"]
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+@pytest.mark.parametrize("method", METHODS)
+def test_callers_autocast_does_not_matter(method: str, autocast: torch.dtype | None) -> None:
+    run = partial(estimate, wrapped(wide()), images(), method=method, autocast=autocast)
+    expected = run()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert run() == expected
+        # The caller's own is still there, one level deep.
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.autocast_decrement_nesting() == 0
+        torch.autocast_increment_nesting()
 
 
 def test_encoder_that_looks_at_values_gets_an_answer() -> None:
