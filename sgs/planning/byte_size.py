@@ -19,7 +19,7 @@ def bytes_of(size: int | str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(size))
     unit = found and (found[2] or "B")
-    if found is None or unit not in _FACTORS or isinstance(size, bool):
+    if found is None or unit not in _FACTORS:
         raise ValueError(
             f"{size!r} is no amount of memory: expected a number of bytes, or one with a unit, as "
             f'in "6GiB" or "500 MB"; units are {", ".join(_FACTORS)}.'

@@ -131,11 +131,12 @@ class Rehearsal:
         place = (BACKWARD if self._is_backward else FORWARD, name, count)
         self._all[place] += 1
         keeps_graph = torch.is_grad_enabled() and not self._is_backward
-        if self._met[place] >= REHEARSED and not keeps_graph:
+        if keeps_graph:
+            # All calls after this one meet its graph.
+            self._met.clear()
+        if self._met[place] >= REHEARSED:
             self.flops.place = place[0], None, None
             return self._stand_in(self._templates[name, count])
-        if keeps_graph:
-            self._met.clear()
         self._made[place] += 1
         self._met[place] += 1
         self.flops.place = place
