@@ -1,5 +1,6 @@
 """Sizes that are chosen from step to step keep the gradients, and stay within the budget."""
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sgs import ArraySource, SequentialGradientSampler
+from sgs import ArraySource, SequentialGradientSampler, estimate
 from sgs.planning import budget as budget_module, search, trials
 from sgs.planning.live_bytes import LiveBytes
 from tests.reference import assert_same, run
@@ -116,6 +117,34 @@ def test_more_items_than_planned_are_planned_anew() -> None:
     assert sampler.memory_budget._kind.num_items == 60
 
 
+def test_items_of_another_shape_are_planned_anew() -> None:
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="4MiB")
+    peaks = []
+    for side in (16, 24):
+        train(sampler, torch.rand(8, 3, side, side))
+        peaks.append(sampler.memory_budget._trials.plan.estimate.peak_bytes)
+    assert peaks[1] > peaks[0]
+
+
+def test_first_step_is_planned_in_its_precision() -> None:
+    encoder, items = nn.Sequential(nn.Linear(100, 50), nn.Linear(50, 20)), torch.rand(8, 100)
+    sampler = SequentialGradientSampler(encoder, memory_budget="4MiB")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        train(sampler, items)
+    found = sampler.memory_budget._trials.plan.estimate
+    assert found == estimate(sampler, items, autocast=torch.bfloat16)
+    assert found != estimate(sampler, items)
+
+
+def test_items_that_need_a_gradient_are_planned_with_it() -> None:
+    items = torch.rand(8, 100, requires_grad=True)
+    sampler = SequentialGradientSampler(nn.Linear(100, 20), memory_budget="4MiB")
+    train(sampler, items)
+    found = sampler.memory_budget._trials.plan.estimate
+    assert found == estimate(sampler, items)
+    assert found != estimate(sampler, items.detach())
+
+
 @pytest.mark.parametrize("wrap", [lambda items: items, ArraySource])
 def test_items_of_a_call_are_not_held(wrap: Callable[[Tensor], Any]) -> None:
     sampler, items = SequentialGradientSampler(wide(), memory_budget="4MiB"), images(8)
@@ -134,6 +163,32 @@ def test_evaluation_and_sources_work_before_the_first_step() -> None:
     train(sampler, ArraySource(items))
 
 
+def test_evaluation_tries_no_other_size() -> None:
+    encoder, items = nn.Linear(3, 2), torch.rand(NUM_ITEMS, 3)
+    sampler = SequentialGradientSampler(encoder, memory_budget="1MiB")
+    for _ in range(2):
+        train(sampler, items)
+    before = settings_of(sampler)
+    with torch.no_grad():
+        sampler(items)
+    assert settings_of(sampler) == before
+    # The negative control.
+    train(sampler, items)
+    assert settings_of(sampler) != before
+
+
+def test_peak_is_taken_into_account_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The allocator says the same after each step, until one takes more."""
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: MIB // 2)
+    sampler = SequentialGradientSampler(nn.Linear(100, 100), memory_budget="1MiB")
+    limits = []
+    for _ in range(10):
+        train(sampler, torch.rand(NUM_ITEMS, 100))
+        limits.append(sampler.memory_budget._trials._search.limit)
+    assert limits[0] != limits[1]
+    assert set(limits[1:]) == {limits[1]}
+
+
 def test_frozen_encoder_needs_no_plan() -> None:
     sampler = SequentialGradientSampler(wide().requires_grad_(False), memory_budget="1B")
     assert sampler(images(3)).shape == (3, 100)
@@ -143,6 +198,24 @@ def test_too_small_a_budget_is_refused_at_the_first_call() -> None:
     sampler = SequentialGradientSampler(wide(), memory_budget="1kB")
     with pytest.raises(ValueError, match=r"budget='1kB'\): a step takes"):
         train(sampler, images(3))
+
+
+def test_budget_without_room_for_its_margin_is_refused() -> None:
+    least = estimate(SequentialGradientSampler(wide(), micro_batch_size=1), images(3)).peak_bytes
+    enough = SequentialGradientSampler(wide(), memory_budget=math.ceil(least / 0.9))
+    train(enough, images(3))
+    sampler = SequentialGradientSampler(wide(), memory_budget=math.ceil(1.05 * least))
+    with pytest.raises(ValueError, match="that the budget leaves beside its margin"):
+        train(sampler, images(3))
+
+
+def test_sharded_parameters_are_refused(process_group: None) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    encoder = fully_shard(nn.Linear(3, 3), mesh=torch.distributed.init_device_mesh("cpu", (1,)))
+    sampler = SequentialGradientSampler(encoder, memory_budget="1GiB")
+    with pytest.raises(TypeError, match=r"memory_budget=\.\.\.\): the parameters are sharded"):
+        train(sampler, torch.rand(3, 3))
 
 
 @pytest.mark.parametrize(

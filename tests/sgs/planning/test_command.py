@@ -49,6 +49,13 @@ class Deep(Wide):
     def forward(self, x):
         return (self.weight * x).repeat(1, 3, 100, 100).tanh().mean((2, 3))
 
+class Particular(Deep):
+    """Takes one item or many."""
+    def forward(self, x):
+        if len(x) == 4:
+            raise ValueError("no 4 items, please")
+        return super().forward(x)
+
 def normalised():
     return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(192))
 
@@ -272,6 +279,7 @@ def test_what_names_no_encoder_is_refused(spec: str, message: str, file: Path) -
         (("--ratio", "0"), "'0': expected a value in (0, 1]"),
         (("--ratio", "all"), "'all': expected a value in (0, 1]"),
         (("--tflops", "-1"), "'-1': expected a positive number"),
+        (("--tflops", "inf"), "'inf': expected a positive number"),
         (("--picture", "memory.docx"), "whose name ends in one of"),
         (("--picture", "no/such/folder/memory.png"), "expected a file in an existing folder"),
         (("--item", "9"), "a training step on 12 items of 9 float32 is refused. RuntimeError"),
@@ -290,6 +298,13 @@ def test_refusals_of_the_sampler_are_passed_on(
 ) -> None:
     error = refused(capsys, f"{file}:normalised", *STEP, "--budget", "1GiB")
     assert "is refused. ValueError: SequentialGradientSampler: 'encoder.1' (BatchNorm1d)" in error
+
+
+def test_refusal_of_some_sizes_alone_is_no_lack_of_memory(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(capsys, f"{file}:Particular", *STEP, "--budget", "200MiB")
+    assert "is refused. ValueError: no 4 items, please" in error
 
 
 def test_picture_without_matplotlib_is_refused(

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from samplers import DPP
-from sgs import SequentialGradientSampler, estimate, plan
+from sgs import Estimate, SequentialGradientSampler, estimate, plan
 from sgs.planning import estimation, search
+from sgs.planning.plan import Plan
 from tests.sgs.planning.steps import Attention, adamw, convolutions, images, measured, wide
 
 NUM_ITEMS = 24
@@ -58,11 +59,37 @@ def test_estimate_of_a_plan_is_that_of_its_settings(monkeypatch: pytest.MonkeyPa
     assert "kept_graphs=2\nsgs, 24 items" in str(found)
 
 
+def test_options_of_a_plan_are_those_of_its_estimate() -> None:
+    encoder = nn.Sequential(nn.Linear(100, 50), nn.Linear(50, 20))
+    sampler, items = sampler_of(encoder), torch.empty(NUM_ITEMS, 100, device="meta")
+    options = {
+        "head": nn.Sequential(nn.Flatten(0), nn.Linear(NUM_ITEMS * 20, 1)),
+        "optimizer": adamw,
+        "items_on_device": False,
+        "autocast": torch.bfloat16,
+    }
+    found = plan(sampler, items, "1GiB", **options)
+    found.apply(sampler)
+    expected = estimate(sampler, items, **options)
+    assert found.estimate == expected
+    # The negative control: each of them matters.
+    for left_out in options:
+        others = {name: value for name, value in options.items() if name != left_out}
+        assert estimate(sampler, items, **others) != expected
+
+
 def test_nothing_changes_before_the_plan_is_applied() -> None:
     sampler = sampler_of(wide())
     plan(sampler, images(), "1GiB")
     settings = sampler.micro_batch_size, sampler.forward_micro_batch_size, sampler.kept_graphs
     assert settings == (1, 1, 0)
+
+
+def test_applied_plan_sets_each_size() -> None:
+    sampler = sampler_of(wide())
+    Plan(3, 5, 2, Estimate("sgs", NUM_ITEMS, {}, {})).apply(sampler)
+    settings = sampler.micro_batch_size, sampler.forward_micro_batch_size, sampler.kept_graphs
+    assert settings == (3, 5, 2)
 
 
 def test_more_memory_is_never_used_worse() -> None:
