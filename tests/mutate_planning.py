@@ -62,9 +62,9 @@ MUTANTS = {
         "sgs/planning/trials.py", "value * BETTER <= least", "value <= least"
     ),
     "correct without what was predicted": Mutant(
-        "sgs/planning/trials.py",
-        "total - (peak - self.plan.estimate.peak_bytes)",
-        "total - peak",
+        "sgs/planning/budget.py",
+        "peak - self._trials.plan.estimate.peak_bytes",
+        "peak",
     ),
     "time the first step": Mutant(
         "sgs/planning/trials.py", "not self._is_settled and self._steps > 0", "not self._is_settled"
@@ -108,11 +108,17 @@ MUTANTS = {
     ),
     "keep a plan of items of other shapes": Mutant(
         "sgs/planning/budget.py",
-        "(self.shapes, self.sources) == (other.shapes, other.sources)",
-        "self.sources == other.sources",
+        "is_alike = replace(self, num_items=other.num_items) == other",
+        "is_alike = self.sources == other.sources",
     ),
     "leave autocast out of a budget": Mutant(
         "sgs/planning/budget.py", "autocast=_autocast_of(call)", "autocast=None"
+    ),
+    "keep a plan of weights that did not train": Mutant(
+        "sgs/planning/budget.py", "if p.requires_grad)", "if p is not None)"
+    ),
+    "forget what was not predicted when planning anew": Mutant(
+        "sgs/planning/budget.py", "min(search.limit, self._total - self._unseen)", "search.limit"
     ),
     "let a budget accept shards": Mutant(
         "sgs/planning/budget.py", "            _refuse_shards(sampler)\n", ""

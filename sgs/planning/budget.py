@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -41,7 +41,7 @@ class MemoryBudget:
         self._total = bytes_of(budget)
         self._kind: CallKind | None = None
         self._trials: Trials | None = None
-        self._peak = 0
+        self._peak = self._unseen = 0
 
     def __repr__(self) -> str:
         return repr(self.budget)
@@ -60,16 +60,18 @@ class MemoryBudget:
             TypeError: If parameters are sharded, or as `estimate`.
             RuntimeError: Likewise.
         """
-        kind = CallKind.of(call)
+        kind = CallKind.of(call, sampler)
         if self._trials is None or self._kind is None or not self._kind.covers(kind):
             _refuse_shards(sampler)
-            step = partial(estimate, items=Given.of(args, kwargs), autocast=_autocast_of(call))
+            step = partial(estimate, items=Given.of(args, kwargs), autocast=kind.autocast)
             search = Search.within(self.budget, sampler, step, margin=MARGIN)
+            search.limit = min(search.limit, self._total - self._unseen)
             self._kind, self._trials = kind, Trials(search)
         peak = _peak_bytes(call)
         if peak > self._peak and self._trials.have_begun:
             self._peak = peak
-            self._trials.correct(self._total, peak)
+            self._unseen = peak - self._trials.plan.estimate.peak_bytes
+            self._trials.correct(self._total - self._unseen)
         # In evaluation nothing is learned from another size.
         if torch.is_grad_enabled():
             self._trials.advance()
@@ -91,21 +93,30 @@ class CallKind:
         num_items: Of all videos.
         shapes: Of the items of each tensor.
         sources: The types of the sources.
+        autocast: The precision of `torch.autocast`; None outside of it.
+        num_trained: How many numbers of the encoder train.
     """
 
     num_items: int
     shapes: tuple[torch.Size, ...]
     sources: tuple[type, ...]
+    autocast: torch.dtype | None
+    num_trained: int
 
     @staticmethod
-    def of(call: ItemCall) -> CallKind:
-        """Return the kind of a call."""
-        shapes = (tensor.shape[len(call.lead_shape) :] for tensor in call.item_tensors)
-        return CallKind(call.num_items, tuple(shapes), tuple(map(type, call.sources)))
+    def of(call: ItemCall, sampler: SequentialGradientSampler) -> CallKind:
+        """Return the kind of a sampler's call."""
+        return CallKind(
+            num_items=call.num_items,
+            shapes=tuple(x.shape[len(call.lead_shape) :] for x in call.item_tensors),
+            sources=tuple(map(type, call.sources)),
+            autocast=_autocast_of(call),
+            num_trained=sum(p.numel() for p in sampler.parameters() if p.requires_grad),
+        )
 
     def covers(self, other: CallKind) -> bool:
         """Tell whether a plan for this is good for another: as many items at most, alike."""
-        is_alike = (self.shapes, self.sources) == (other.shapes, other.sources)
+        is_alike = replace(self, num_items=other.num_items) == other
         return is_alike and self.num_items >= other.num_items
 
 

@@ -51,14 +51,9 @@ class Trials:
         """Whether a step was made."""
         return self._steps > 0
 
-    def correct(self, total: int, peak: int) -> None:
-        """Let the peak of the steps take the place of the predicted one.
-
-        Args:
-            total: What a step may take.
-            peak: What one has taken.
-        """
-        self._search.limit = total - (peak - self.plan.estimate.peak_bytes)
+    def correct(self, limit: int) -> None:
+        """Plan for another limit, which the steps have shown."""
+        self._search.limit = limit
         self._is_settled = False
 
     def advance(self) -> None:

@@ -108,6 +108,31 @@ def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_of(sampler)[2] > before > 0
 
 
+def test_what_was_not_predicted_is_known_to_the_next_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = [0]
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    train(sampler, images(NUM_ITEMS))
+    assert sampler.micro_batch_size > 1
+    observed[0] = 20 * MIB
+    train(sampler, images(NUM_ITEMS))
+    train(sampler, images(2 * NUM_ITEMS))
+    assert sampler.micro_batch_size == 1
+
+
+def test_weights_that_train_later_are_planned_for() -> None:
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    sampler.encoder[0].requires_grad_(False)
+    train(sampler, images(NUM_ITEMS))
+    before = sampler.memory_budget._trials
+    sampler.encoder[0].requires_grad_(True)
+    train(sampler, images(NUM_ITEMS))
+    assert sampler.memory_budget._trials is not before
+    after = sampler.memory_budget._trials
+    train(sampler, images(NUM_ITEMS))
+    assert sampler.memory_budget._trials is after
+
+
 def test_more_items_than_planned_are_planned_anew() -> None:
     sampler = SequentialGradientSampler(wide(), memory_budget="4MiB")
     for items in (images(8), images(8), images(8), images(60)):

@@ -120,6 +120,6 @@ def test_what_was_not_predicted_is_left_out_of_what_graphs_may_take(clock_of: Cl
     clock = clock_of(lambda size: (1.0, 1.0))
     trials = clock.settled(search)
     assert trials.plan.estimate.peak_bytes + 200 > 10**3
-    trials.correct(10**3, trials.plan.estimate.peak_bytes + 200)
+    trials.correct(10**3 - 200)
     trials.advance()
     assert (trials.plan.micro_batch_size, trials.plan.kept_graphs) == (1, 79)
