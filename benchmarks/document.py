@@ -10,9 +10,11 @@ from pathlib import Path
 from benchmarks.cases import HAND_WRITTEN
 from benchmarks.paper_tables import RESULT as PAPER_RESULT
 from benchmarks.pictures import draw_memory, draw_time
+from benchmarks.plan_choice import RESULT as CHOICE_RESULT, settings
 from benchmarks.rows import Row, read_rows
 from benchmarks.sgs_time import results_of
-from benchmarks.targets import GB, encoder_flops, row_of, targets
+from benchmarks.targets import GB, Target, encoder_flops, row_of, targets
+from sgs.planning.byte_size import readable_bytes
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs/benchmarks.md"
@@ -20,19 +22,24 @@ DOCUMENT = ROOT / "docs/benchmarks.md"
 
 def main() -> None:
     paper_rows, time_rows = read_rows(PAPER_RESULT), read_rows(results_of("cpu"))
-    DOCUMENT.write_text(filled_in(DOCUMENT.read_text(), paper_rows, time_rows))
+    choice_rows = read_rows(CHOICE_RESULT)
+    text = filled_in(DOCUMENT.read_text(), paper_rows, time_rows, choice_rows)
+    DOCUMENT.write_text(text)
     draw_memory(paper_rows, DOCUMENT.parent / "benchmarks_memory.png")
     draw_time(time_rows, DOCUMENT.parent / "benchmarks_time.png")
 
 
-def filled_in(text: str, paper_rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
+def filled_in(
+    text: str, paper_rows: Sequence[Row], time_rows: Sequence[Row], choice_rows: Sequence[Row]
+) -> str:
     """Return the document with the tables that belong to these rows."""
     tables: dict[str, Callable[[], str]] = {
-        "targets": lambda: targets_table(paper_rows, time_rows),
+        "targets": lambda: targets_table(targets(paper_rows, time_rows, choice_rows)),
         "table 3": lambda: table_3(paper_rows, time_rows),
         "table 5": lambda: table_5(paper_rows),
         "table 6": lambda: memory_table([row for row in paper_rows if row["table"] == "6"]),
         "ours": lambda: memory_table([row for row in paper_rows if row["table"] == "ours"]),
+        "choices": lambda: choices_table(choice_rows),
         "time": lambda: time_tables(time_rows),
     }
     for name, table in tables.items():
@@ -52,9 +59,9 @@ def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
 
-def targets_table(paper_rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
+def targets_table(found: Iterable[Target]) -> str:
     head = ("", "paper (V100)", "target", "ours", "met")
-    return markdown(head, (target.cells() for target in targets(paper_rows, time_rows)))
+    return markdown(head, (target.cells() for target in found))
 
 
 def table_3(rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
@@ -152,6 +159,22 @@ def memory_table(rows: Sequence[Row]) -> str:
     )
 
 
+def choices_table(rows: Sequence[Row]) -> str:
+    head = ("", "budget", "chosen", "its peak", "best of all tried", "time to its")
+    lines = (
+        (
+            row["size"]["encoder"],
+            readable_bytes(row["budget_bytes"]),
+            settings(row["chosen"]),
+            readable_bytes(row["chosen_peak_bytes"]),
+            f"{settings(row['best'])} (of {row['num_tried']})",
+            _spread(row["chosen_to_best"]),
+        )
+        for row in rows
+    )
+    return f"{markdown(head, lines)}\n\n{machine_of(rows[0])}"
+
+
 def time_tables(rows: Sequence[Row]) -> str:
     columns = ("naive", "checkpoint", "GradCache", HAND_WRITTEN)
     tables = []
@@ -176,8 +199,14 @@ def conditions_of(row: Row) -> str:
     return (
         f"{size['num_items']} snippets of {size['frames_per_snippet']} frames of "
         f"{size['frame_size']}², {size['micro_batch_size']} per pass, {size['frozen_stages']} "
-        f"stages frozen; {row['device']}, {row['threads']} thread, {row['dtype']}, torch "
-        f"{row['torch']}, {row['rounds']} rounds, commit {row['commit'][:7]}"
+        f"stages frozen; {machine_of(row)}"
+    )
+
+
+def machine_of(row: Row) -> str:
+    return (
+        f"{row['device']}, {row['threads']} thread, {row['dtype']}, torch {row['torch']}, "
+        f"{row['rounds']} rounds, commit {row['commit'][:7]}"
         f"{' with changes' if row['is_dirty'] else ''}."
     )
 

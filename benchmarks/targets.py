@@ -9,6 +9,7 @@ from benchmarks.paper_tables import HEADLINE
 from benchmarks.rows import Row
 
 GB = 1e9
+ONE_KEPT = "SGS, one kept graph"
 _NO_GPU = "not measured: no GPU was at hand"
 
 
@@ -36,9 +37,16 @@ class Target:
         return self.subject, self.paper, self.target, self.ours, verdict
 
 
-def targets(paper_rows: Sequence[Row], time_rows: Sequence[Row]) -> list[Target]:
+def targets(
+    paper_rows: Sequence[Row], time_rows: Sequence[Row], choice_rows: Sequence[Row]
+) -> list[Target]:
     """Return all that concern the sampler, in order."""
-    return [*_memory(paper_rows), *_operations(paper_rows), *_time(time_rows)]
+    return [
+        *_memory(paper_rows),
+        *_operations(paper_rows),
+        *_choices(choice_rows),
+        *_time(time_rows),
+    ]
 
 
 def row_of(rows: Sequence[Row], table: str, name: str) -> Row:
@@ -96,6 +104,21 @@ def _operations(rows: Sequence[Row]) -> Iterator[Target]:
     yield Target(subject, "80 %", "≤ 72 %", f"{found:.1%}", found <= 0.72)
 
 
+def _choices(rows: Sequence[Row]) -> Iterator[Target]:
+    for encoder in dict.fromkeys(row["size"]["encoder"] for row in rows):
+        own = [row for row in rows if row["size"]["encoder"] == encoder]
+        times = [row["chosen_to_best"][1] for row in own]
+        parts = [row["chosen_peak_bytes"] / row["budget_bytes"] for row in own]
+        yield Target(
+            f"the choice of `memory_budget` on a CPU core, {encoder}: time to the best of all "
+            "tried, and part of the budget, at two budgets",
+            "-",
+            "≤ 1.10, ≤ 100 %",
+            f"{', '.join(f'{x:.3f}' for x in times)}; {', '.join(f'{x:.0%}' for x in parts)}",
+            max(times) <= 1.1 and max(parts) <= 1,
+        )
+
+
 def _time(rows: Sequence[Row]) -> Iterator[Target]:
     subject = "GPU step time at ratio 100 / 30 / 10 %, to naive"
     yield Target(subject, "190 / 114 / 91 %", "≤ 135 / 80 / 65 %", _NO_GPU, None)
@@ -118,6 +141,8 @@ def _against_others(encoder: str, rows: Sequence[Row]) -> Iterator[Target]:
     for reference, method, ratio, limit, what in (
         ("checkpoint", "SGS", 1.0, 1.0, "to per-micro-batch checkpoint"),
         ("GradCache", "SGS", 1.0, 1.0, "to GradCache"),
+        ("checkpoint", ONE_KEPT, 1.0, 1.0, "with one kept graph, to per-micro-batch checkpoint"),
+        ("GradCache", ONE_KEPT, 1.0, 1.0, "with one kept graph, to GradCache"),
         (
             "checkpoint behind stem",
             "SGS, frozen stem, one kept graph",

@@ -2,10 +2,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import paper_tables
+from benchmarks.document import DOCUMENT
 from benchmarks.dry_runs import NO_ENCODER, Setting
 from benchmarks.rows import read_rows
+from examples.etad.model.encoders.build import build_encoder
+from sgs.planning.live_bytes import LiveBytes
 
 # Large enough for the encoder to matter beside its weights; nothing of it is allocated.
 TOY = {"num_snippets": 64, "num_videos": 2, "frames_per_snippet": 4, "frame_size": 64}
@@ -51,6 +56,19 @@ def test_recomputed_blocks_take_less_memory_and_more_operations() -> None:
         recomputed["bytes_by_category"]["activations"] < direct["bytes_by_category"]["activations"]
     )
     assert sum(recomputed["flops"].values()) > sum(direct["flops"].values())
+
+
+def test_one_block_takes_what_the_document_says() -> None:
+    """Why 16 snippets per pass miss the target with checkpoints and mixed precision."""
+    counter = LiveBytes()
+    with FakeTensorMode():
+        block = build_encoder("resnet50_tsm").layer3[0]
+        maps = torch.empty(16, 8, 512, 28, 28, dtype=torch.bfloat16, requires_grad=True)
+        gradient = torch.empty(16, 8, 1024, 14, 14, dtype=torch.bfloat16)
+        counter.assign([maps, gradient, *block.parameters(), *block.buffers()], "there before")
+        with counter, torch.autocast("cpu", torch.bfloat16):
+            block(maps).backward(gradient)
+    assert f"{counter.peak.total() / 1e9:.2f} GB for 16 snippets" in DOCUMENT.read_text()
 
 
 def test_features_on_disk_leave_the_detector_alone() -> None:
