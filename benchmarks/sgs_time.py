@@ -4,8 +4,8 @@
     python benchmarks/sgs_time.py --device cuda      # TSM-ResNet50 at the paper's size, with memory
 
 Last result, on a CPU core: at ratio 100 % a step takes 0.98 to 1.01 of the time of checkpointing,
-1.01 to 1.03 of GradCache's and 0.99 to 1.02 of a hand-written Alg. 1; with one kept graph 0.96 to
-0.97, 0.97 to 0.99 and 0.97 to 0.98. At ratio 10 % it is 1.01 to 1.03 of the hand-written loop.
+1.01 to 1.03 of GradCache's and 0.99 to 1.02 of a hand-written Alg. 1; with one kept graph 0.95 to
+0.97, 0.97 to 0.99 and 0.97 to 0.99. At ratio 10 % it is 1.01 to 1.03 of the hand-written loop.
 
 All methods run in turn in one process, so that their ratios mean something on a busy machine. On
 the CPU the head is tiny, not to dilute what is compared; on CUDA it is the ETAD detector.
