@@ -112,7 +112,7 @@ OURS: list[tuple[str, Setting, dict[str, float]]] = [
         replace(_ours(16), caches_stem=False, has_torchs_batch_norm=True),
         {},
     ),
-    ("naive, frames on the device", Setting("naive", has_torchs_batch_norm=False), {}),
+    ("naive, frozen batch norm", Setting("naive", has_torchs_batch_norm=False), {}),
     ("16 per pass, torch's batch norm", replace(_ours(16), has_torchs_batch_norm=True), {}),
     ("16 per pass", _ours(16), {"memory": 6.6}),
     ("4 per pass", _ours(4), {"memory": 3.8}),

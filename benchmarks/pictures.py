@@ -38,6 +38,8 @@ def draw_time(rows: Sequence[Row], path: Path) -> None:
     )
     for encoder, axes in zip(encoders, all_axes[0], strict=True):
         own = [row for row in rows if row["size"]["encoder"] == encoder]
+        # Twice as many colours as there are by default, which are fewer than methods.
+        axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
         for method in dict.fromkeys(row["method"] for row in own):
             _draw_method(axes, method, [row for row in own if row["method"] == method])
         axes.set(title=encoder, xlabel="ratio, %", ylim=(0, None))

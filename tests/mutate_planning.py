@@ -1,12 +1,12 @@
 """Break the planner in many ways, one at a time, and see that the tests notice each.
 
-    python tests/mutate_planning.py [words of a name]
+    python -m tests.mutate_planning [words of a name]
 
 Works on a copy of the repository. Ends with an error if a mutant survives, or if the code that it
 changes is no longer there.
 """
 
-from mutation import ROOT, Mutant, main
+from tests.mutation import ROOT, Mutant, main
 
 # Most of a minute each on one core, for what the others notice sooner.
 SLOW = ("no_memory_is_allocated", "number_of_streamed_items")

@@ -1,12 +1,12 @@
 """Break the engine in many ways, one at a time, and see that the tests notice each.
 
-    python tests/mutate_sgs.py [words of a name]
+    python -m tests.mutate_sgs [words of a name]
 
 Works on a copy of the repository. Ends with an error if a mutant survives, or if the code that it
 changes is no longer there.
 """
 
-from mutation import ROOT, Mutant, main
+from tests.mutation import ROOT, Mutant, main
 
 # What takes longest last, and several processes at the very end: where one of them fails, the
 # others wait for it.
