@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.cases import FULL, HAND_WRITTEN, Case, cases_of
 from benchmarks.conditions import conditions
 from benchmarks.measure import Measured, Step, measure, relative
-from benchmarks.problem import Size, TemporalHead
+from benchmarks.problem import Problem, Size, TemporalHead
 from benchmarks.rows import RESULTS, Row, read_rows, write_rows
 from examples.etad.model.config import DetectorConfig
 from examples.etad.model.detector import Detector
@@ -68,12 +68,18 @@ def results_of(device: str) -> Path:
     return RESULTS / f"sgs_time_{device}.json"
 
 
-def run(size: Size, device: torch.device, *, rounds: int) -> list[Row]:
+def run(
+    size: Size,
+    device: torch.device,
+    *,
+    rounds: int,
+    make_cases: Callable[[Problem, Size], Iterator[Case]] = cases_of,
+) -> list[Row]:
     """Measure all cases of one encoder."""
     torch.manual_seed(0)
     with device:
         problem = size.problem(partial(_head, num_videos=size.num_videos, device=device))
-    cases = list(cases_of(problem, size))
+    cases = list(make_cases(problem, size))
     optimizer = torch.optim.AdamW(problem.trained, lr=LEARNING_RATE)
     steps = {case.key: partial(_step, case.gradients, optimizer) for case in cases}
     found = measure(steps, device=device, rounds=rounds)
@@ -108,8 +114,7 @@ def _relatives(case: Case, found: dict[str, Measured]) -> Iterator[tuple[str, li
     references[HAND_WRITTEN] = f"{HAND_WRITTEN} {case.ratio}"
     references["SGS"] = f"SGS {case.ratio}"
     for name, key in references.items():
-        fits = not (found[key].is_out_of_memory or found[case.key].is_out_of_memory)
-        if fits:
+        if key in found and not (found[key].is_out_of_memory or found[case.key].is_out_of_memory):
             yield name, relative(found[case.key], found[key])
 
 

@@ -2,29 +2,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from torch import Tensor, nn
 
 from benchmarks import plan_choice
 from benchmarks.plan_choice import Choice
 from benchmarks.problem import Size
 from benchmarks.rows import read_rows
-from examples.etad.model.encoders.staged import Mean, StagedEncoder
-
-
-class Scale(nn.Module):
-    def forward(self, pixels: Tensor) -> Tensor:
-        return pixels / 255
-
-
-def tiny_encoder() -> StagedEncoder:
-    parts = {"layer1": nn.Sequential(Scale(), nn.Linear(16, 64)), "layer2": nn.Linear(64, 5)}
-    return StagedEncoder({**parts, "pool": Mean(1, 2, 3)}, feature_channels=5)
+from tests.benchmarks.tiny import tiny_encoder
 
 
 def test_script_runs_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("benchmarks.problem.build_encoder", lambda *_, **__: tiny_encoder())
+    monkeypatch.setattr(
+        "benchmarks.problem.build_encoder",
+        lambda *_, **__: tiny_encoder(frame_size=16, channels=64),
+    )
     monkeypatch.setattr(plan_choice, "SIZES", (Size("tiny", 1, 8, 4, 16, 1, 1),))
     monkeypatch.setattr(plan_choice, "BUDGETS", (3.0,))
     path = tmp_path / "rows.json"

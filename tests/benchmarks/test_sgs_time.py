@@ -2,24 +2,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from torch import Tensor, nn
 
 from benchmarks import sgs_time
 from benchmarks.cases import cases_of
 from benchmarks.measure import Measured
 from benchmarks.problem import Size, TemporalHead
 from benchmarks.rows import read_rows
-from examples.etad.model.encoders.staged import Mean, StagedEncoder
-
-
-def tiny_encoder() -> StagedEncoder:
-    parts = {"layer1": nn.Sequential(Scale(), nn.Linear(4, 4)), "layer2": nn.Linear(4, 5)}
-    return StagedEncoder({**parts, "pool": Mean(1, 2, 3)}, feature_channels=5)
-
-
-class Scale(nn.Module):
-    def forward(self, pixels: Tensor) -> Tensor:
-        return pixels / 255
+from tests.benchmarks.tiny import tiny_encoder
 
 
 @pytest.fixture
