@@ -13,10 +13,12 @@ from benchmarks.pictures import draw_memory, draw_time
 from benchmarks.plan_choice import RESULT as CHOICE_RESULT, settings
 from benchmarks.rows import Row, read_rows
 from benchmarks.sgs_time import results_of
+from benchmarks.table_3_time import result_of
 from benchmarks.targets import GB, Target, encoder_flops, row_of, targets
 from sgs.planning.byte_size import readable_bytes
 
 ROOT = Path(__file__).parent.parent
+TABLE_3_TIMES = result_of("cpu")
 DOCUMENT = ROOT / "docs/benchmarks.md"
 
 
@@ -35,7 +37,7 @@ def filled_in(
     """Return the document with the tables that belong to these rows."""
     tables: dict[str, Callable[[], str]] = {
         "targets": lambda: targets_table(targets(paper_rows, time_rows, choice_rows)),
-        "table 3": lambda: table_3(paper_rows, time_rows),
+        "table 3": lambda: table_3(paper_rows, read_rows(TABLE_3_TIMES)),
         "table 5": lambda: table_5(paper_rows),
         "table 6": lambda: memory_table([row for row in paper_rows if row["table"] == "6"]),
         "ours": lambda: memory_table([row for row in paper_rows if row["table"] == "ours"]),
@@ -84,22 +86,13 @@ def table_3(rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
                     f"{paper['time']} %",
                 )
             )
-    return markdown(head, lines)
+    return f"{markdown(head, lines)}\n\n{conditions_of(time_rows[0])}"
 
 
 def _time_of(row: Row, time_rows: Sequence[Row]) -> str:
-    """Return the time of the alike method to naive, where it was measured."""
-    setting = row["setting"]
-    if setting["micro_batch_size"] != 16:
-        return ""
-    method = "naive" if setting["method"] == "naive" else "SGS"
-    found = [
-        timed["relative_to"]["naive"][1]
-        for timed in time_rows
-        if (timed["size"]["encoder"], timed["method"], timed["ratio"])
-        == (setting["encoder"], method, setting["ratio"])
-    ]
-    return f"{found[0]:.0%}" if found else ""
+    """Return the time of a row, to naive, where it was measured."""
+    (timed,) = [timed for timed in time_rows if timed["method"] == row["name"]]
+    return f"{timed['relative_to']['naive'][1]:.0%}"
 
 
 def table_5(rows: Sequence[Row]) -> str:
