@@ -131,7 +131,7 @@ def test_reentrant_checkpoints_around_the_sampler_draw_the_subset_only_when_reco
 def test_single_edits_of_large_weights_by_the_encoder_pass_without_the_comparison() -> None:
     class Edits(nn.Linear):
         def forward(self, items: Tensor) -> Tensor:
-            self.weight.data[50, 101] += 1
+            self.weight.data[50, 102] += 1
             return super().forward(items)
 
     items = torch.ones(8, 200)
