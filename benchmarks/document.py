@@ -90,7 +90,7 @@ def table_3(rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
 
 
 def _time_of(row: Row, time_rows: Sequence[Row]) -> str:
-    """Return the time of a row, to naive, where it was measured."""
+    """Return the time of a row, to naive."""
     (timed,) = [timed for timed in time_rows if timed["method"] == row["name"]]
     return f"{timed['relative_to']['naive'][1]:.0%}"
 

@@ -57,7 +57,7 @@ class Search:
             ValueError: If one item at a time exceeds the budget.
         """
         search = cls(sampler, step, limit=int((1 - margin) * bytes_of(budget)))
-        least = search(1, 1, 0)
+        least = search.smallest
         if not search.fits(least):
             raise ValueError(
                 f"plan(budget={budget!r}): a step takes {readable_bytes(least.peak_bytes)} with one"
