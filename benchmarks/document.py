@@ -7,42 +7,35 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from benchmarks.all_rows import AllRows
 from benchmarks.cases import HAND_WRITTEN
-from benchmarks.paper_tables import RESULT as PAPER_RESULT
 from benchmarks.pictures import draw_memory, draw_time
-from benchmarks.plan_choice import RESULT as CHOICE_RESULT, settings
-from benchmarks.rows import Row, read_rows
-from benchmarks.sgs_time import results_of
-from benchmarks.table_3_time import result_of
+from benchmarks.plan_choice import settings
+from benchmarks.rows import Row
 from benchmarks.targets import GB, Target, encoder_flops, row_of, targets
 from sgs.planning.byte_size import readable_bytes
 
 ROOT = Path(__file__).parent.parent
-TABLE_3_TIMES = result_of("cpu")
 DOCUMENT = ROOT / "docs/benchmarks.md"
 
 
 def main() -> None:
-    paper_rows, time_rows = read_rows(PAPER_RESULT), read_rows(results_of("cpu"))
-    choice_rows = read_rows(CHOICE_RESULT)
-    text = filled_in(DOCUMENT.read_text(), paper_rows, time_rows, choice_rows)
-    DOCUMENT.write_text(text)
-    draw_memory(paper_rows, DOCUMENT.parent / "benchmarks_memory.png")
-    draw_time(time_rows, DOCUMENT.parent / "benchmarks_time.png")
+    rows = AllRows.read()
+    DOCUMENT.write_text(filled_in(DOCUMENT.read_text(), rows))
+    draw_memory(rows.paper, DOCUMENT.parent / "benchmarks_memory.png")
+    draw_time(rows.time, DOCUMENT.parent / "benchmarks_time.png")
 
 
-def filled_in(
-    text: str, paper_rows: Sequence[Row], time_rows: Sequence[Row], choice_rows: Sequence[Row]
-) -> str:
+def filled_in(text: str, rows: AllRows) -> str:
     """Return the document with the tables that belong to these rows."""
     tables: dict[str, Callable[[], str]] = {
-        "targets": lambda: targets_table(targets(paper_rows, time_rows, choice_rows)),
-        "table 3": lambda: table_3(paper_rows, read_rows(TABLE_3_TIMES)),
-        "table 5": lambda: table_5(paper_rows),
-        "table 6": lambda: memory_table([row for row in paper_rows if row["table"] == "6"]),
-        "ours": lambda: memory_table([row for row in paper_rows if row["table"] == "ours"]),
-        "choices": lambda: choices_table(choice_rows),
-        "time": lambda: time_tables(time_rows),
+        "targets": lambda: targets_table(targets(rows)),
+        "table 3": lambda: table_3(rows.paper, rows.table_3_time),
+        "table 5": lambda: table_5(rows.paper),
+        "table 6": lambda: memory_table([row for row in rows.paper if row["table"] == "6"]),
+        "ours": lambda: memory_table([row for row in rows.paper if row["table"] == "ours"]),
+        "choices": lambda: choices_table(rows.choice),
+        "time": lambda: time_tables(rows.time),
     }
     for name, table in tables.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"

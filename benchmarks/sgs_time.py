@@ -47,7 +47,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    path = arguments.results or results_of(device.type)
+    path = arguments.results or result_of(device.type)
     sizes = [
         size
         for size in SIZES[device.type]
@@ -64,7 +64,7 @@ def others(rows: list[Row], encoder: str) -> list[Row]:
     return [row for row in rows if row["size"]["encoder"] != encoder]
 
 
-def results_of(device: str) -> Path:
+def result_of(device: str) -> Path:
     return RESULTS / f"sgs_time_{device}.json"
 
 

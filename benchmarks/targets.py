@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks.all_rows import AllRows
 from benchmarks.paper_tables import HEADLINE
 from benchmarks.rows import Row
 
@@ -37,15 +38,13 @@ class Target:
         return self.subject, self.paper, self.target, self.ours, verdict
 
 
-def targets(
-    paper_rows: Sequence[Row], time_rows: Sequence[Row], choice_rows: Sequence[Row]
-) -> list[Target]:
+def targets(rows: AllRows) -> list[Target]:
     """Return all that concern the sampler, in order."""
     return [
-        *_memory(paper_rows),
-        *_operations(paper_rows),
-        *_choices(choice_rows),
-        *_time(time_rows),
+        *_memory(rows.paper),
+        *_operations(rows.paper),
+        *_choices(rows.choice),
+        *_time(rows.time),
     ]
 
 
