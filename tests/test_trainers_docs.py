@@ -32,9 +32,13 @@ BLOCKS = {command_of(block)[-1]: block for block in python_blocks(DOCUMENT)}
 
 
 def run(block: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a block by its command."""
+    """Run a block by its command.
+
+    A second is added at the end: torch aborts if Python exits while a thread of gloo still wants
+    the interpreter's lock, to let go of an object of the last backward (see docs/trainers.md).
+    """
     program, *arguments, name = command_of(block)
-    (folder / name).write_text(block)
+    (folder / name).write_text(f"{block}\nimport time\n\ntime.sleep(1)\n")
     return subprocess.run(
         [*PROGRAMS[program], *arguments, name],
         cwd=folder,
