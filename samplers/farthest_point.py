@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from samplers import _torch_cluster as torch_cluster_backend
 from samplers._features import finite_features
+from samplers._maximin import farthest_points
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
 
@@ -16,19 +18,24 @@ from samplers.candidates import Candidates
 class FarthestPoint(AbstractSampler):
     """Choose greedily the item whose features are farthest from those chosen so far.
 
-    Distances are Euclidean; of equally far items the first wins, and items that coincide with a
-    chosen one come last. One pass over all features per chosen item.
+    Distances are Euclidean; of items that are equally far up to rounding the first wins, and items
+    that coincide with a chosen one come last, in order. The time grows with num_items · channels ·
+    count.
 
     Args:
         start: Position of the first item; drawn uniformly if None.
+        backend: "torch", or "torch_cluster" for the function of that package (`pip install
+            "etad[fps]"`). Both choose the same items, but for equally far ones.
 
     Raises:
-        ValueError: If `start` is negative.
+        ImportError: If the package of the backend is not installed.
+        ValueError: If `start` is negative, or there is no such backend.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"features"})
 
     start: int | None = None
+    backend: str = "torch"
 
     def __post_init__(self) -> None:
         if self.start is not None and self.start < 0:
@@ -36,6 +43,13 @@ class FarthestPoint(AbstractSampler):
                 f"FarthestPoint(start={self.start!r}): expected a position >= 0, got "
                 f"{self.start!r}. Pass None to draw it."
             )
+        if self.backend not in _BACKENDS:
+            raise ValueError(
+                f"FarthestPoint(backend={self.backend!r}): expected one of {sorted(_BACKENDS)}, "
+                f"got {self.backend!r}. Use the default, which needs nothing else."
+            )
+        if self.backend == "torch_cluster":
+            torch_cluster_backend.torch_cluster()
 
     @property
     def has_inclusion_probability(self) -> bool:
@@ -45,20 +59,23 @@ class FarthestPoint(AbstractSampler):
     def _sample(
         self, candidates: Candidates, count: int, generator: torch.Generator
     ) -> Int64[Tensor, " count"]:
+        choose = _BACKENDS[self.backend]
         features = finite_features(self, candidates)
-        return _farthest_points(features, self._first(candidates, generator), count=count)
+        return torch.tensor(choose(features, self._first(candidates, generator), count=count))
 
-    def _first(self, candidates: Candidates, generator: torch.Generator) -> Int64[Tensor, " first"]:
+    def _first(self, candidates: Candidates, generator: torch.Generator) -> int:
         if self.start is None:
-            return torch.randint(
-                candidates.num_items, (1,), generator=generator, device=generator.device
-            ).to(candidates.device)
+            return int(
+                torch.randint(
+                    candidates.num_items, (1,), generator=generator, device=generator.device
+                )
+            )
         if self.start >= candidates.num_items:
             raise ValueError(
                 f"{self!r}.sample(): expected a start in [0, {candidates.num_items - 1}], the "
                 f"positions of the candidates, got {self.start!r}. Pass None to draw it."
             )
-        return torch.tensor([self.start], device=candidates.device)
+        return self.start
 
     def _inclusion_probability(
         self, candidates: Candidates, count: int
@@ -70,22 +87,4 @@ class FarthestPoint(AbstractSampler):
         )
 
 
-def _farthest_points(
-    features: Float64[Tensor, "items channels"],
-    first: Int64[Tensor, " first"],
-    *,
-    count: int,
-) -> Int64[Tensor, " count"]:
-    distance = features.new_full((len(features),), torch.inf)
-    chosen = [first]
-    for _ in range(count - 1):
-        # Differences are squared, not expanded to |x|² + |y|² - 2xy: slower by half, but equal
-        # points are at distance 0 exactly, and no common offset or large norm cancels digits.
-        to_last = torch.cdist(
-            features[chosen[-1]], features, compute_mode="donot_use_mm_for_euclid_dist"
-        )
-        torch.minimum(distance, to_last[0], out=distance)
-        # Below every distance: a chosen item never returns, even when all others coincide with it.
-        distance[chosen[-1]] = -1
-        chosen.append(distance.argmax(dim=0, keepdim=True))
-    return torch.cat(chosen)
+_BACKENDS = {"torch": farthest_points, "torch_cluster": torch_cluster_backend.farthest_points}

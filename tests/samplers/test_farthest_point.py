@@ -1,11 +1,14 @@
 """`FarthestPoint` is greedy maximin, also for coinciding points and large norms."""
 
+import sys
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from samplers import Candidates, FarthestPoint, Random
+from samplers import Candidates, FarthestPoint, Random, _maximin
 from tests.samplers import laws
 
 
@@ -105,11 +108,86 @@ def test_start_is_chosen_and_random_start_is_uniform() -> None:
     laws.check_frequencies([starts.count(item) for item in range(5)], [1.0] * 5)
 
 
-def test_index_against_torch_cluster() -> None:
+def clusters(num_items: int) -> Tensor:
+    """Points around a few centres, whose distances lie within a factor of a hundred."""
+    generator = laws.seeded(0)
+    centres = torch.randn(5, 8, generator=generator)
+    nearby = torch.randn(num_items, 8, generator=generator) / 10
+    return centres[torch.randint(5, (num_items,), generator=generator)] + nearby
+
+
+@pytest.mark.parametrize("count", [40, 119, 120])
+@pytest.mark.parametrize("ahead", [0, 1, 16, 1000])
+def test_looking_ahead_changes_nothing(
+    count: int, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_maximin, "_AHEAD", ahead)
+    assert choose(clusters(120), 7, count) == farthest_points(clusters(120), 7, count)
+
+
+def test_few_passes_serve_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = 0
+
+    def counted(*args: Any, **options: Any) -> Tensor:
+        nonlocal passes
+        passes += 1
+        return addmm(*args, **options)
+
+    addmm = torch.addmm
+    monkeypatch.setattr(torch, "addmm", counted)
+    choose(torch.randn(500, 32, generator=laws.seeded(0)), 0, 101)
+    assert 7 <= passes <= 20
+
+
+@pytest.mark.parametrize("exponent", [3, 8, 20, 60])
+def test_norms_of_all_sizes_in_one_set(exponent: int) -> None:
+    """What is far too small beside the largest norms is told apart once those are chosen."""
+    generator = laws.seeded(0)
+    size = 10 ** (exponent * (2 * torch.rand(60, 1, generator=generator, dtype=torch.float64) - 1))
+    features = size * torch.randn(60, 3, generator=generator)
+    assert choose(features, 0, 50) == farthest_points(features, 0, 50)
+
+
+@pytest.mark.parametrize("factor", [2.0**1000, 2.0**-1000])
+def test_norms_whose_squares_leave_float64_are_safe(factor: float) -> None:
+    features = torch.randn(40, 3, generator=laws.seeded(0), dtype=torch.float64)
+    assert choose(features * factor, 0, 15) == choose(features, 0, 15)
+
+
+def with_torch_cluster(features: Tensor, start: int, count: int) -> list[int]:
+    pytest.importorskip("torch_cluster", reason="the extra [fps] is not installed")
+    candidates = Candidates(num_items=len(features), features=features)
+    return FarthestPoint(start=start, backend="torch_cluster").sample(candidates, count).tolist()
+
+
+def test_index_against_torch_cluster_itself() -> None:
     torch_cluster = pytest.importorskip("torch_cluster", reason="the extra [fps] is not installed")
     features = torch.randn(600, 16, generator=laws.seeded(0))
     expected = torch_cluster.fps(features, ratio=60 / 600, random_start=False)
     assert choose(features, 0, 60) == expected.sort().values.tolist()
+
+
+@pytest.mark.parametrize("count", [1, 2, 77, 299, 300])
+@pytest.mark.parametrize("start", [0, 123, 299])
+def test_backends_choose_the_same(count: int, start: int) -> None:
+    features = 1e3 * torch.randn(300, 16, generator=laws.seeded(0))
+    assert with_torch_cluster(features, start, count) == choose(features, start, count)
+
+
+def test_backends_choose_the_same_of_coinciding_points() -> None:
+    features = torch.randn(20, 4, generator=laws.seeded(0)).repeat(5, 1)
+    assert with_torch_cluster(features, 3, 60) == choose(features, 3, 60)
+
+
+def test_backend_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_cluster", None)
+    with pytest.raises(ImportError, match=r"expected the package torch-cluster, .* not installed"):
+        FarthestPoint(backend="torch_cluster")
+
+
+def test_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected one of .*, got .cuda.\. Use the default"):
+        FarthestPoint(backend="cuda")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
