@@ -32,7 +32,8 @@ class ProposalSampler(nn.Module):
 
     Raises:
         TypeError: If `sampler` is no `AbstractSampler`, or `generator` no `torch.Generator`.
-        ValueError: If a ratio or a size is out of its range.
+        ValueError: If a ratio or a size is out of its range, or the strategy requires what is not
+            known of proposals.
 
     Example:
         >>> sampler = ProposalSampler(Random(), ratio=0.06, num_snippets=128)
@@ -75,6 +76,13 @@ class ProposalSampler(nn.Module):
             raise TypeError(
                 f"ProposalSampler(sampler={self.sampler!r}): expected a strategy object such as "
                 "samplers.Random()."
+            )
+        unknown = sorted(self.sampler.requires - {"features", "tiou", "scale"})
+        if unknown:
+            raise ValueError(
+                f"ProposalSampler(sampler={self.sampler!r}): this strategy requires {unknown}, "
+                "which is not known of proposals. Call the strategy itself, or use one that "
+                "requires features, tiou or scale."
             )
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(

@@ -1,27 +1,30 @@
-"""The features that feature-guided strategies measure distances and similarities on."""
+"""What strategies measure similarities on, checked."""
 
-from jaxtyping import Float64
+import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from samplers.base import AbstractSampler
-from samplers.candidates import Candidates
+
+# Positions that an error lists.
+_LISTED = 5
 
 
-def finite_features(
-    sampler: AbstractSampler, candidates: Candidates
-) -> Float64[Tensor, "items channels"]:
-    """Return the features of the candidates in float64.
+def finite_rows(
+    sampler: AbstractSampler, name: str, values: Float[Tensor, "items columns"]
+) -> Float64[Tensor, "items columns"]:
+    """Return a field of the candidates in float64.
 
     Raises:
-        ValueError: If a feature is not finite.
+        ValueError: If a value is not finite, with the rows.
     """
-    assert candidates.features is not None  # `requires` has been checked
-    features = candidates.features.double()
-    bad = (~features.isfinite().all(dim=1)).nonzero()
-    if len(bad):
+    values = values.to(torch.float64)
+    bad = (~values.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
+    if bad:
+        listed = ", ".join(map(str, bad[:_LISTED])) + (", ..." if len(bad) > _LISTED else "")
         raise ValueError(
-            f"{sampler!r}: expected finite features, got NaN or infinity in {len(bad)} of "
-            f"{len(features)} items, the first at position {int(bad[0])}. Similarity to them is "
-            "undefined. Look for an overflow (e.g. in float16) in what computed them."
+            f"{sampler!r}: expected finite {name}, got NaN or infinity in {len(bad)} of "
+            f"{len(values)} rows: {listed}. Similarity to them is undefined. Look for an overflow "
+            "(e.g. in float16) in what computed them."
         )
-    return features
+    return values

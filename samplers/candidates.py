@@ -6,6 +6,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+# The floating point tensors with one row per item, and their shapes.
+_PER_ITEM = {
+    "features": ("num_items", "channels"),
+    "tiou": ("num_items",),
+    "scale": ("num_items",),
+    "kernel": ("num_items", "num_items"),
+}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Candidates:
@@ -19,6 +27,7 @@ class Candidates:
             column: start); None for items along time. Counting its cells synchronises a GPU once.
         features: One feature vector per item.
         tiou: Best tIoU of each item with any ground truth, in [0, 1].
+        kernel: Similarity of any two items, symmetric.
         scale: Duration of each item over the duration of the video, in [0, 1].
         device: Where the index is returned; that of the tensors if None, and the CPU without any.
 
@@ -37,6 +46,7 @@ class Candidates:
     features: Float[Tensor, "items channels"] | None = None
     tiou: Float[Tensor, " items"] | None = None
     scale: Float[Tensor, " items"] | None = None
+    kernel: Float[Tensor, "items items"] | None = None
     # None is only how it is asked for: after construction it is always a device.
     device: torch.device = field(default=None)  # type: ignore[assignment]
 
@@ -47,14 +57,14 @@ class Candidates:
                 f"{self.num_items!r}. Leave out empty inputs before sampling."
             )
         object.__setattr__(self, "device", self._resolve_device())
-        for name, ndim in (("features", 2), ("tiou", 1), ("scale", 1)):
-            self._check_per_item(name, ndim)
+        for name, sizes in _PER_ITEM.items():
+            self._check_per_item(name, sizes)
         self._check_valid()
 
     def _resolve_device(self) -> torch.device:
         tensors = {
             name: value
-            for name in ("valid", "features", "tiou", "scale")
+            for name in ("valid", *_PER_ITEM)
             if (value := getattr(self, name)) is not None
         }
         found = {name: tensor.device for name, tensor in tensors.items()}
@@ -69,7 +79,7 @@ class Candidates:
             )
         return next(iter(found.values()), torch.device("cpu"))
 
-    def _check_per_item(self, name: str, ndim: int) -> None:
+    def _check_per_item(self, name: str, sizes: tuple[str, ...]) -> None:
         tensor: Tensor | None = getattr(self, name)
         if tensor is None:
             return
@@ -78,10 +88,15 @@ class Candidates:
                 f"Candidates({name}=...): expected a floating point tensor, got {tensor.dtype}. "
                 f"Pass {name}.float()."
             )
-        if tensor.ndim != ndim or len(tensor) != self.num_items:
-            wanted = f"[{self.num_items}, channels]" if ndim == 2 else f"[{self.num_items}]"
+        lengths = {"num_items": self.num_items}
+        fits = tensor.ndim == len(sizes) and all(
+            lengths.get(size, length) == length
+            for size, length in zip(sizes, tensor.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join(str(lengths.get(size, size)) for size in sizes)
             raise ValueError(
-                f"Candidates({name}=...): expected shape {wanted} for num_items="
+                f"Candidates({name}=...): expected shape [{wanted}] for num_items="
                 f"{self.num_items}, got {list(tensor.shape)}. Pass one row per item."
             )
 

@@ -1,16 +1,16 @@
-"""Determinantal point process of fixed size (paper section 3.5, feature-guided; supplement G)."""
+"""Determinantal point processes of fixed size (paper section 3.5, feature-guided; supplement G)."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from samplers._elementary_symmetric import draw_subset, log_polynomials, membership
-from samplers._features import finite_features
-from samplers._projection_dpp import sample_projection
+from samplers._features import finite_rows
+from samplers._low_rank_dpp import Spectrum, k_dpp_probability, sample_k_dpp
+from samplers._spectrum import cosine_spectrum, spectrum_of
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
 
@@ -21,14 +21,8 @@ class DPP(AbstractSampler):
 
     The kernel is the cosine similarity of the features plus `jitter` on the diagonal, so a k-DPP
     of any `count` exists, also with equal, zero or few-channel features. The sample and the
-    inclusion probabilities are exact.
-
-    NOTE [ Mixture ]. Expanding the determinant in the jitter, det(A_S + jitter·I) is the sum over
-    subsets T of S of jitter^(|S| - |T|) · det(A_T). So S is a k-DPP T of the similarity A alone,
-    whose size j has probability proportional to e_j(A) · jitter^(count - j) · C(N - j, count - j),
-    completed by a uniformly random subset of the other items. A has at most as many non-zero
-    eigenvalues as channels, and they follow from the Gram matrix of the channels: the N × N kernel
-    is never formed, and the cost grows with N · channels².
+    inclusion probabilities are exact. The kernel is never formed: the time grows with
+    num_items · channels².
 
     Args:
         jitter: Added to the diagonal of the kernel, > 0. The larger, the closer to `Random`.
@@ -58,85 +52,73 @@ class DPP(AbstractSampler):
     def _sample(
         self, candidates: Candidates, count: int, generator: torch.Generator
     ) -> Int64[Tensor, " count"]:
-        spectrum = _spectrum(finite_features(self, candidates))
-        table = log_polynomials(spectrum.log_weights, min(count, len(spectrum.log_weights)))
-        size = _draw(self._size_probability(table[-1], candidates, count), generator)
-        columns = draw_subset(spectrum.log_weights, table, size=size, generator=generator)
-        diverse = sample_projection(spectrum.vectors[:, columns], generator)
-        order = torch.randperm(
-            candidates.num_items, generator=generator, device=generator.device
-        ).cpu()
-        return torch.cat([diverse, order[~torch.isin(order, diverse)][: count - size]])
+        return sample_k_dpp(
+            self._spectrum(candidates), count, jitter=self.jitter, generator=generator
+        )
 
     def _inclusion_probability(
         self, candidates: Candidates, count: int
     ) -> Float64[Tensor, " items"]:
-        num_items = candidates.num_items
-        spectrum = _spectrum(finite_features(self, candidates))
-        if count == num_items:
-            return torch.ones(num_items, dtype=torch.float64)
-        table = log_polynomials(spectrum.log_weights, min(count, len(spectrum.log_weights)))
-        size_probability = self._size_probability(table[-1], candidates, count)
-        others = num_items - torch.arange(len(size_probability))
-        # P(in T) + P(not in T) · (count - j) / (N - j), summed over the size j of T.
-        completed = (size_probability * (count - num_items + others) / others).sum()
-        diverse = membership(
-            spectrum.log_weights,
-            table,
-            size_weights=size_probability * (num_items - count) / others,
-        )
-        weighted = spectrum.vectors.square() @ diverse.to(spectrum.vectors.device)
-        return (completed + weighted.cpu()).clamp(0, 1)
+        return k_dpp_probability(self._spectrum(candidates), count, jitter=self.jitter)
 
-    def _size_probability(
-        self, log_e: Float64[Tensor, " degrees"], candidates: Candidates, count: int
-    ) -> Float64[Tensor, " degrees"]:
-        """Return the probability of each size of T (NOTE [ Mixture ] above)."""
-        size = torch.arange(len(log_e), dtype=torch.float64)
-        completions = (
-            torch.lgamma(candidates.num_items - size + 1)
-            - torch.lgamma(count - size + 1)
-            - math.lgamma(candidates.num_items - count + 1)
-        )
-        return (log_e + (count - size) * math.log(self.jitter) + completions).softmax(dim=0)
+    def _spectrum(self, candidates: Candidates) -> Spectrum:
+        assert candidates.features is not None  # `requires` has been checked
+        return cosine_spectrum(finite_rows(self, "features", candidates.features))
 
 
-class _Spectrum(NamedTuple):
-    """The non-zero part of the cosine kernel."""
+@dataclass(frozen=True)
+class KernelDPP(AbstractSampler):
+    """Choose a diverse subset, as `DPP`, by a kernel of your own.
 
-    log_weights: Float64[Tensor, " rank"]  # logarithms of the eigenvalues, on the CPU
-    vectors: Float64[Tensor, "items rank"]  # orthonormal eigenvectors, on the features' device
-
-
-def _spectrum(features: Float64[Tensor, "items channels"]) -> _Spectrum:
-    """Return the eigenvalues and eigenvectors of the cosine kernel of the features.
-
-    Eigenvalues that are 0 but for rounding are dropped.
+    Candidates(kernel=...) is the matrix whose determinants weigh the subsets: symmetric and
+    positive semi-definite, of a rank of at least `count`; negative eigenvalues within the rounding
+    of its type count as 0. The time grows with num_items³: where the kernel is the product of
+    features, `DPP` takes a fraction of it.
     """
-    num_items, channels = features.shape
-    # The first division keeps the squares of the second from overflow and underflow.
-    smallest = torch.finfo(features.dtype).tiny
-    features = features / features.abs().amax(dim=1, keepdim=True).clamp(min=smallest)
-    features = features / features.norm(dim=1, keepdim=True).clamp(min=smallest)
-    wide = channels >= num_items
-    weights, vectors = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
-    noise = 10 * len(weights) * torch.finfo(weights.dtype).eps * weights[-1]
-    vectors, weights = vectors[:, weights > noise], weights[weights > noise]
-    if not wide:
-        vectors = _orthonormal(features @ vectors / weights.sqrt())
-    return _Spectrum(weights.log().cpu(), vectors)
 
+    requires: ClassVar[frozenset[str]] = frozenset({"kernel"})
 
-def _orthonormal(vectors: Float64[Tensor, "items rank"]) -> Float64[Tensor, "items rank"]:
-    # The Gram matrix squares the condition number, so that the vectors of the smallest
-    # eigenvalues are orthonormal to a few digits only. One Cholesky step restores the others.
-    factor = torch.linalg.cholesky(vectors.T @ vectors, upper=True)
-    restored: Tensor = torch.linalg.solve_triangular(factor, vectors, upper=True, left=False)
-    return restored
+    @property
+    def has_inclusion_probability(self) -> bool:
+        """Always."""
+        return True
 
+    def _sample(
+        self, candidates: Candidates, count: int, generator: torch.Generator
+    ) -> Int64[Tensor, " count"]:
+        return sample_k_dpp(
+            self._spectrum(candidates, count), count, jitter=0.0, generator=generator
+        )
 
-def _draw(probability: Float64[Tensor, " values"], generator: torch.Generator) -> int:
-    uniform = torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device)
-    below = probability.cumsum(dim=0) <= uniform.cpu()
-    # Rounding may leave the last sum below 1.
-    return min(int(below.sum()), len(probability) - 1)
+    def _inclusion_probability(
+        self, candidates: Candidates, count: int
+    ) -> Float64[Tensor, " items"]:
+        return k_dpp_probability(self._spectrum(candidates, count), count, jitter=0.0)
+
+    def _spectrum(self, candidates: Candidates, count: int) -> Spectrum:
+        assert candidates.kernel is not None  # `requires` has been checked
+        kernel = finite_rows(self, "kernel", candidates.kernel)
+        rounding = 10 * torch.finfo(candidates.kernel.dtype).eps
+        largest = float(kernel.abs().max())
+        difference = float((kernel - kernel.T).abs().max())
+        if difference > rounding * largest:
+            raise ValueError(
+                f"{self!r}: expected a symmetric kernel, got entries that differ by {difference:g} "
+                "from their mirror image. Pass (kernel + kernel.T) / 2 if they should not."
+            )
+        weights, vectors = torch.linalg.eigh(kernel)
+        negative = -float(weights[0])
+        if negative > rounding * largest * candidates.num_items:
+            raise ValueError(
+                f"{self!r}: expected a positive semi-definite kernel, got the eigenvalue "
+                f"{-negative:g}. Determinants would be negative. Add at least {negative:g} to the "
+                "diagonal."
+            )
+        spectrum = spectrum_of(weights, vectors)
+        if len(spectrum.log_weights) < count:
+            raise ValueError(
+                f"{self!r}: expected a kernel of rank {count} or more for count={count}, got rank "
+                f"{len(spectrum.log_weights)}: all determinants of that size are 0. Add a small "
+                "value to the diagonal, e.g. 1e-2, or choose fewer items."
+            )
+        return spectrum

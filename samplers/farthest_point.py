@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from samplers import _torch_cluster as torch_cluster_backend
-from samplers._features import finite_features
+from samplers._features import finite_rows
 from samplers._maximin import farthest_points
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
@@ -60,7 +60,8 @@ class FarthestPoint(AbstractSampler):
         self, candidates: Candidates, count: int, generator: torch.Generator
     ) -> Int64[Tensor, " count"]:
         choose = _BACKENDS[self.backend]
-        features = finite_features(self, candidates)
+        assert candidates.features is not None  # `requires` has been checked
+        features = finite_rows(self, "features", candidates.features)
         return torch.tensor(choose(features, self._first(candidates, generator), count=count))
 
     def _first(self, candidates: Candidates, generator: torch.Generator) -> int:

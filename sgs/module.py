@@ -91,8 +91,8 @@ class SequentialGradientSampler(nn.Module):
     Raises:
         TypeError: If `encoder` is no module or a part of it is wrapped in DistributedDataParallel,
             or `sampler` or `generator` is of another type.
-        ValueError: If an argument is out of its range, the strategy requires labels, or it has no
-            inclusion probability while `weights` needs one.
+        ValueError: If an argument is out of its range, the strategy requires more than features, or
+            it has no inclusion probability while `weights` needs one.
 
     Example:
         >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))

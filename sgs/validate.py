@@ -120,8 +120,8 @@ def validate_sampling(sampler: AbstractSampler, *, ratio: float, weights: str) -
 
     Raises:
         TypeError: If `sampler` is no `AbstractSampler`.
-        ValueError: If `ratio` is outside (0, 1], `weights` is unknown, the strategy needs labels,
-            or the weights need an inclusion probability that the strategy does not have.
+        ValueError: If `ratio` is outside (0, 1], `weights` is unknown, the strategy needs more than
+            features, or the weights need an inclusion probability that the strategy does not have.
     """
     if not isinstance(ratio, int | float) or not 0 < ratio <= 1:
         raise ValueError(
@@ -137,11 +137,11 @@ def validate_sampling(sampler: AbstractSampler, *, ratio: float, weights: str) -
             f"SequentialGradientSampler(sampler={sampler!r}): expected a strategy object such as "
             "samplers.Random()."
         )
-    labels = sorted(sampler.requires - {"features"})
-    if labels:
+    unknown = sorted(sampler.requires - {"features"})
+    if unknown:
         raise ValueError(
-            f"SequentialGradientSampler(sampler={sampler!r}): this strategy requires {labels}, "
-            "which items without labels do not have. Use Random(), Grid(), Block(), "
+            f"SequentialGradientSampler(sampler={sampler!r}): this strategy requires {unknown}, "
+            "which is not known of the items of an encoder. Use Random(), Grid(), Block(), "
             "FarthestPoint() or DPP()."
         )
     if weights != "none" and ratio < 1 and not sampler.has_inclusion_probability:

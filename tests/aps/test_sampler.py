@@ -11,6 +11,7 @@ from samplers import (
     FarthestPoint,
     Grid,
     IoUBalanced,
+    KernelDPP,
     Random,
     ScaleBalanced,
 )
@@ -108,6 +109,11 @@ def test_index_selects_normalised_proposals_inside_the_video() -> None:
 
 
 ERRORS = [
+    (
+        {"strategy": KernelDPP()},
+        ValueError,
+        r"requires \['kernel'\], which is not known",
+    ),
     ({"strategy": "random"}, TypeError, r"sampler='random'\): expected a strategy object"),
     ({"ratio": 0.0}, ValueError, r"ratio=0.0\): expected a value in \(0, 1\]"),
     ({"evaluation_ratio": 2.0}, ValueError, r"evaluation_ratio=2.0\): expected a value"),

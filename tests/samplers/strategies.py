@@ -16,6 +16,7 @@ from samplers import (
     FarthestPoint,
     Grid,
     IoUBalanced,
+    KernelDPP,
     Random,
     ScaleBalanced,
 )
@@ -45,11 +46,13 @@ class Case:
 def labelled_candidates(num_items: int, *, seed: int = 0, channels: int = 3) -> Candidates:
     """Build items along time with random features and labels."""
     generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(num_items, channels, generator=generator)
     return Candidates(
         num_items=num_items,
-        features=torch.randn(num_items, channels, generator=generator),
+        features=features,
         tiou=torch.rand(num_items, generator=generator),
         scale=torch.rand(num_items, generator=generator),
+        kernel=features @ features.T + torch.eye(num_items),
     )
 
 
@@ -72,6 +75,7 @@ ALL_SAMPLERS = [
     Case(FarthestPoint(start=0), is_deterministic=True, has_probability=False),
     # A draw takes a millisecond, and test_dpp.py compares whole subsets.
     Case(DPP(), draws=1000),
+    Case(KernelDPP(), draws=1000),
     Case(IoUBalanced()),
     Case(ScaleBalanced(), on_map=True),
 ]

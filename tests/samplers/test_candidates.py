@@ -31,6 +31,8 @@ def test_no_items_are_refused() -> None:
     [
         ("features", (4, 2), r"expected shape \[3, channels\].*got \[4, 2\]"),
         ("features", (3,), r"expected shape \[3, channels\].*got \[3\]"),
+        ("kernel", (3, 4), r"expected shape \[3, 3\].*got \[3, 4\]"),
+        ("kernel", (3,), r"expected shape \[3, 3\].*got \[3\]"),
         ("tiou", (2,), r"expected shape \[3\].*got \[2\]"),
         ("scale", (3, 1), r"expected shape \[3\].*got \[3, 1\]"),
     ],

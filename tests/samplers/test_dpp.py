@@ -176,3 +176,13 @@ def test_features_that_are_not_finite_are_refused() -> None:
         DPP().sample(candidates, 2)
     with pytest.raises(ValueError, match="expected finite features"):
         DPP().inclusion_probability(candidates, 2)
+
+
+def test_at_most_five_bad_rows_are_listed() -> None:
+    features = torch.full((7, 2), torch.inf)
+    features[2] = 0
+    with pytest.raises(ValueError, match=r"in 6 of 7 rows: 0, 1, 3, 4, 5, \.\.\.\. Similarity"):
+        DPP().sample(Candidates(num_items=7, features=features), 2)
+    features[3:] = 0
+    with pytest.raises(ValueError, match=r"in 2 of 7 rows: 0, 1\. Similarity"):
+        DPP().sample(Candidates(num_items=7, features=features), 2)

@@ -194,7 +194,7 @@ def test_unknown_backend_is_refused() -> None:
 def test_features_that_are_not_finite_are_refused(value: float) -> None:
     features = torch.zeros(4, 2)
     features[2, 1] = value
-    with pytest.raises(ValueError, match=r"expected finite features.* 1 of 4 items, .* position 2"):
+    with pytest.raises(ValueError, match=r"expected finite features.* 1 of 4 rows: 2\."):
         choose(features, 0, 2)
 
 

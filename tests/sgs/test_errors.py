@@ -23,7 +23,7 @@ ARGUMENTS = [
     ({"ratio": 1.5}, ValueError, r"ratio=1.5\): expected a value in \(0, 1\], got 1.5"),
     ({"weights": "ht"}, ValueError, r"weights='ht'\): expected one of \('inverse_probability'"),
     ({"sampler": "random"}, TypeError, r"sampler='random'\): expected a strategy object"),
-    ({"sampler": IoUBalanced()}, ValueError, r"requires \['tiou'\], which items without labels"),
+    ({"sampler": IoUBalanced()}, ValueError, r"requires \['tiou'\], which is not known"),
     ({"sampler": FarthestPoint(), "ratio": 0.5}, ValueError, "has no inclusion probability"),
     ({"item_dim": -1}, ValueError, r"item_dim=-1\): expected 0 for items of shape \[N, ...\]"),
     ({"check_replay": 2.0}, ValueError, r"check_replay=2.0\): expected True, False or the largest"),

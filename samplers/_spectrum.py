@@ -1,0 +1,42 @@
+"""The eigenvalues and eigenvectors of kernels that items are compared by."""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from samplers._low_rank_dpp import Spectrum
+
+
+def cosine_spectrum(features: Float64[Tensor, "items channels"]) -> Spectrum:
+    """Return the spectrum of the cosine similarities of the features.
+
+    It has at most as many non-zero eigenvalues as channels, and they follow from the Gram matrix of
+    the channels: the kernel is not formed unless it is the smaller one, and the cost grows with
+    N · channels². Eigenvalues that are 0 but for rounding are dropped.
+    """
+    num_items, channels = features.shape
+    # The first division keeps the squares of the second from overflow and underflow.
+    smallest = torch.finfo(features.dtype).tiny
+    features = features / features.abs().amax(dim=1, keepdim=True).clamp(min=smallest)
+    features = features / features.norm(dim=1, keepdim=True).clamp(min=smallest)
+    if channels >= num_items:
+        return spectrum_of(*torch.linalg.eigh(features @ features.T))
+    log_weights, vectors = spectrum_of(*torch.linalg.eigh(features.T @ features))
+    lengths = (log_weights / 2).exp().to(features.device)
+    return Spectrum(log_weights, _orthonormal(features @ vectors / lengths))
+
+
+def spectrum_of(
+    weights: Float64[Tensor, " items"], vectors: Float64[Tensor, "items items"]
+) -> Spectrum:
+    """Return ascending eigenvalues and their vectors without those that are 0 but for rounding."""
+    noise = 10 * len(weights) * torch.finfo(weights.dtype).eps * weights[-1]
+    return Spectrum(weights[weights > noise].log().cpu(), vectors[:, weights > noise])
+
+
+def _orthonormal(vectors: Float64[Tensor, "items rank"]) -> Float64[Tensor, "items rank"]:
+    # The Gram matrix squares the condition number, so that the vectors of the smallest
+    # eigenvalues are orthonormal to a few digits only. One Cholesky step restores the others.
+    factor = torch.linalg.cholesky(vectors.T @ vectors, upper=True)
+    restored: Tensor = torch.linalg.solve_triangular(factor, vectors, upper=True, left=False)
+    return restored
