@@ -16,8 +16,9 @@ class AbstractSampler(ABC):
     A strategy is a frozen dataclass: configured in its constructor, immutable, hashable. It
     defines the abstract members below and overrides nothing else.
 
-    `requires` names the fields of `Candidates` it needs, a subset of "features", "tiou" and
-    "scale". One that requires "features" can only choose once the features are known.
+    `requires` names the fields of `Candidates` it needs, a subset of "features", "kernel", "tiou",
+    "scale" and "gradient_norm". One that requires "features" can only choose once the features are
+    known, one that requires "gradient_norm" once the loss has been back-propagated to them.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()

@@ -12,6 +12,7 @@ _PER_ITEM = {
     "tiou": ("num_items",),
     "scale": ("num_items",),
     "kernel": ("num_items", "num_items"),
+    "gradient_norm": ("num_items",),
 }
 
 
@@ -28,6 +29,7 @@ class Candidates:
         features: One feature vector per item.
         tiou: Best tIoU of each item with any ground truth, in [0, 1].
         kernel: Similarity of any two items, symmetric.
+        gradient_norm: Norm of the gradient of the loss with respect to each item's feature.
         scale: Duration of each item over the duration of the video, in [0, 1].
         device: Where the index is returned; that of the tensors if None, and the CPU without any.
 
@@ -47,6 +49,7 @@ class Candidates:
     tiou: Float[Tensor, " items"] | None = None
     scale: Float[Tensor, " items"] | None = None
     kernel: Float[Tensor, "items items"] | None = None
+    gradient_norm: Float[Tensor, " items"] | None = None
     # None is only how it is asked for: after construction it is always a device.
     device: torch.device = field(default=None)  # type: ignore[assignment]
 

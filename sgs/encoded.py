@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -9,6 +10,7 @@ from torch.utils import _pytree as pytree
 from sgs.back_propagation import back_propagate
 from sgs.engine import TwoPasses
 from sgs.features import FeatureBuffer, is_differentiable
+from sgs.late_subset import SubsetOf
 from sgs.subset import Subset
 
 
@@ -18,7 +20,8 @@ class EncodedItems:
     Attributes:
         features: Leaves in the structure of the encoder's output, `[N, ...]` or `[B, N, ...]`, that
             require their gradient where they are floating point.
-        index: The items that were drawn, ascending positions `[count]` or `[B, count]`.
+        index: The items that were drawn, ascending positions `[count]` or `[B, count]`; None before
+            `backward` for a strategy that looks at gradients.
 
     Example:
         >>> import torch
@@ -32,12 +35,18 @@ class EncodedItems:
         torch.Size([4, 3])
     """
 
-    def __init__(self, passes: TwoPasses, features: FeatureBuffer, subset: Subset) -> None:
+    def __init__(
+        self,
+        passes: TwoPasses,
+        features: FeatureBuffer,
+        subset: Subset | None,
+        subset_of: SubsetOf,
+    ) -> None:
         self._passes = passes
         self._buffer = features
-        self._subset = subset
+        self._subset_of = subset_of
         self.features = pytree.tree_map(_leaf, features.restore(features.leaves))
-        self.index = subset.in_shape(passes.call.lead_shape)
+        self.index = None if subset is None else subset.in_shape(passes.call.lead_shape)
 
     def backward(
         self, feature_gradients: Any, index: Int64[Tensor, "*videos count"] | None = None
@@ -57,21 +66,25 @@ class EncodedItems:
             RuntimeError: As the backward of a call.
         """
         leaves = self._buffer.flatten(feature_gradients)
-        subset = self._subset
-        if index is not None:
+        lead_shape = self._passes.call.lead_shape
+        if index is None:
+            subset = self._subset_of(leaves)
+            self.index = subset.in_shape(lead_shape)
+        else:
             self._check_index(index)
-            subset = Subset.of(index.reshape(len(subset.index), -1), subset.num_items)
+            num_videos = lead_shape[:-1].numel()
+            subset = Subset.of(index.reshape(num_videos, -1), lead_shape[-1])
         gradients = self._passes.gradients(subset, leaves)
         found = zip(self._passes.inputs, gradients, strict=True)
         back_propagate((tensor, gradient) for tensor, gradient in found if gradient is not None)
 
     def _check_index(self, index: Any) -> None:
-        videos = self.index.shape[:-1]
+        videos = self._passes.call.lead_shape[:-1]
         if (
             not isinstance(index, Tensor)
-            or index.dtype != self.index.dtype
+            or index.dtype != torch.int64
             or index.shape[:-1] != videos
-            or index.ndim != self.index.ndim
+            or index.ndim != len(videos) + 1
         ):
             raise ValueError(
                 f"index={index!r}: expected an int64 tensor of shape {[*videos, 'count']}, the "

@@ -9,10 +9,12 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from sgs.engine import TwoPasses
 from sgs.features import is_differentiable
-from sgs.subset import Subset
+from sgs.late_subset import SubsetOf
 
 
-def put_in_graph(passes: TwoPasses, subset: Subset, features: Sequence[Any]) -> tuple[Any, ...]:
+def put_in_graph(
+    passes: TwoPasses, subset_of: SubsetOf, features: Sequence[Any]
+) -> tuple[Any, ...]:
     """Return the features of the first pass, with the second pass behind them.
 
     NOTE [ Freed with the graph ]
@@ -29,7 +31,7 @@ def put_in_graph(passes: TwoPasses, subset: Subset, features: Sequence[Any]) -> 
 
     with saved_tensors_hooks(lambda _: passes, unpack):
         leaves: tuple[Any, ...] = SequentialGradient.apply(  # type: ignore[no-untyped-call]
-            handover, subset, features, *passes.inputs
+            handover, subset_of, features, *passes.inputs
         )
     return leaves
 
@@ -41,12 +43,12 @@ class SequentialGradient(torch.autograd.Function):
     def forward(
         ctx: Any,
         handover: list[TwoPasses],
-        subset: Subset,
+        subset_of: SubsetOf,
         features: Sequence[Any],
         *inputs: Tensor,
     ) -> tuple[Any, ...]:
         """Put the features of the first pass into the graph of `inputs`."""
-        ctx.handover, ctx.subset = handover, subset
+        ctx.handover, ctx.subset_of = handover, subset_of
         ctx.save_for_backward(torch.empty(0))  # See NOTE [ Freed with the graph ].
         ctx.set_materialize_grads(False)
         tensors = [x for x in features if isinstance(x, Tensor)]
@@ -69,4 +71,5 @@ class SequentialGradient(torch.autograd.Function):
             )
         _ = ctx.saved_tensors  # unpacks the passes
         passes = ctx.handover.pop()
-        return None, None, None, *passes.gradients(ctx.subset, feature_gradients)
+        subset = ctx.subset_of(feature_gradients)
+        return None, None, None, *passes.gradients(subset, feature_gradients)

@@ -13,8 +13,10 @@ from sgs.subset import Subset, SubsetDraw
 
 def encode_and_draw(
     passes: TwoPasses, draw: SubsetDraw, *, size: int, forward_size: int, num_kept: int
-) -> tuple[FeatureBuffer, Subset]:
+) -> tuple[FeatureBuffer, Subset | None]:
     """Run the first pass and draw the subset, in the order that the strategy asks for.
+
+    The subset is None if it can only be drawn in the backward.
 
     Args:
         passes: What encodes the items.
@@ -24,9 +26,11 @@ def encode_and_draw(
         num_kept: How many micro-batches of sampled items keep their graph, if they are known.
     """
     lead, count = passes.call.lead_shape, passes.call.num_items
-    if draw.needs_features and count > 0:
+    if (draw.needs_features or draw.needs_gradients) and count > 0:
         any_of_them = [Group(index, repeats=True) for index in in_order(count, size=forward_size)]
         features = passes.encode(any_of_them)
+        if draw.needs_gradients:
+            return features, None
         subset = draw(lead[:-1].numel(), lead[-1], features=features.of_sampling())
         return features, subset
     subset = draw(lead[:-1].numel(), lead[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from sgs.front import Front
 from sgs.function import put_in_graph
 from sgs.groups import encode_and_draw, in_order
 from sgs.items import ItemCall
+from sgs.late_subset import SubsetOf, gradient_norms
 from sgs.subset import Subset, SubsetDraw
 from sgs.validate import validate_call, validate_options
 
@@ -55,7 +57,7 @@ class SequentialGradientSampler(nn.Module):
         ratio: Fraction of the items of each video whose gradient is computed (γ), in (0, 1]. Stage
             3 costs in proportion.
         sampler: How the subset is chosen; `Random()` if None. Strategies that look at features
-            choose after stage 1.
+            choose after stage 1, those that look at gradients in the backward.
         weights: "inverse_probability" divides each sampled feature gradient by the item's inclusion
             probability: the expected gradient is the full one. "none" is the paper: it is γ times
             the full one for strategies with equal probabilities.
@@ -66,7 +68,7 @@ class SequentialGradientSampler(nn.Module):
             by the statistics of each micro-batch, so gradients differ from the direct ones.
         kept_graphs: Micro-batches of sampled items that keep their graph in the first pass, instead
             of being encoded again: less time for more memory. Strategies that look at features
-            know them too late, and keep none.
+            or gradients know them too late, and keep none.
         memory_budget: The memory of the device that a training step may take, in bytes or as in
             "8GiB": both sizes and `kept_graphs` are chosen for it, predicted at the first call and
             corrected by what the first steps show. See `sgs.planning.budget`.
@@ -86,7 +88,8 @@ class SequentialGradientSampler(nn.Module):
     Attributes:
         encoder: The encoder itself, unchanged.
         last_index: Which items had a gradient in the last call that trains: ascending positions
-            `[count]`, or `[B, count]`; None before.
+            `[count]`, or `[B, count]`; None before, and until the backward of a call whose strategy
+            looks at gradients.
 
     Raises:
         TypeError: If `encoder` is no module or a part of it is wrapped in DistributedDataParallel,
@@ -178,9 +181,10 @@ class SequentialGradientSampler(nn.Module):
             features = forward_only(encoder, call, self.front, groups)
             return features.restore(features.leaves)
         passes = self._passes(encoder, call)
-        features, subset = self._encode_and_draw(passes)
-        passes.compare(features, subset.positions, tolerance=self.check_replay)
-        return features.restore(put_in_graph(passes, subset, features.leaves))
+        features, subset, subset_of = self._encode_and_draw(passes)
+        index = torch.arange(call.num_items, device="cpu") if subset is None else subset.positions
+        passes.compare(features, index, tolerance=self.check_replay)
+        return features.restore(put_in_graph(passes, subset_of, features.leaves))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def encode(self, *args: Any, **kwargs: Any) -> EncodedItems:
@@ -209,10 +213,10 @@ class SequentialGradientSampler(nn.Module):
                 "gradient, so there is nothing to train. Call the sampler itself for features."
             )
         passes = self._passes(encoder, call)
-        features, subset = self._encode_and_draw(passes)
+        features, subset, subset_of = self._encode_and_draw(passes)
         index = torch.arange(call.num_items, device="cpu")
         passes.compare(features, index, tolerance=self.check_replay)
-        return EncodedItems(passes, features, subset)
+        return EncodedItems(passes, features, subset, subset_of)
 
     def extra_repr(self) -> str:
         """Show the options."""
@@ -269,7 +273,7 @@ class SequentialGradientSampler(nn.Module):
             timed=None if self.memory_budget is None else self.memory_budget.timed,
         )
 
-    def _encode_and_draw(self, passes: TwoPasses) -> tuple[FeatureBuffer, Subset]:
+    def _encode_and_draw(self, passes: TwoPasses) -> tuple[FeatureBuffer, Subset | None, SubsetOf]:
         draw = SubsetDraw(self.sampler, self.ratio, self.weights, self.generator)
         features, subset = encode_and_draw(
             passes,
@@ -278,8 +282,18 @@ class SequentialGradientSampler(nn.Module):
             forward_size=self.forward_micro_batch_size,
             num_kept=self.kept_graphs,
         )
-        self.last_index = subset.in_shape(passes.call.lead_shape)
-        return features, subset
+        lead_shape = passes.call.lead_shape
+        self.last_index = None if subset is None else subset.in_shape(lead_shape)
+
+        def subset_of(feature_gradients: Sequence[Tensor | None]) -> Subset:
+            if subset is not None:
+                return subset
+            norms = gradient_norms(feature_gradients, lead_shape)
+            drawn = draw(*norms.shape, gradient_norms=norms)
+            self.last_index = drawn.in_shape(lead_shape)
+            return drawn
+
+        return features, subset, subset_of
 
 
 def _trains(encoder: nn.Module, call: ItemCall) -> bool:

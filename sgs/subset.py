@@ -82,12 +82,18 @@ class SubsetDraw:
         """Whether the subset can only be drawn after the first pass."""
         return self.ratio < 1 and "features" in self.sampler.requires
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether it can only be drawn once the loss has been back-propagated to the features."""
+        return self.ratio < 1 and "gradient_norm" in self.sampler.requires
+
     def __call__(
         self,
         num_videos: int,
         num_items: int,
         *,
         features: Float[Tensor, "videos items channels"] | None = None,
+        gradient_norms: Float[Tensor, "videos items"] | None = None,
     ) -> Subset:
         """Draw for every video on its own.
 
@@ -99,9 +105,11 @@ class SubsetDraw:
             return Subset.of(torch.arange(num_items, device="cpu").repeat(num_videos, 1), num_items)
         indices, values = [], []
         for video in range(num_videos):
-            known = None if features is None else features[video].detach()
-            device = torch.device("cpu") if known is None else known.device
-            candidates = Candidates(num_items=num_items, features=known, device=device)
+            candidates = Candidates(
+                num_items=num_items,
+                features=None if features is None else features[video].detach(),
+                gradient_norm=None if gradient_norms is None else gradient_norms[video],
+            )
             drawn = self.sampler.sample(candidates, count, generator=self.generator)
             index = drawn.sort().values
             indices.append(index.cpu())

@@ -137,12 +137,12 @@ def validate_sampling(sampler: AbstractSampler, *, ratio: float, weights: str) -
             f"SequentialGradientSampler(sampler={sampler!r}): expected a strategy object such as "
             "samplers.Random()."
         )
-    unknown = sorted(sampler.requires - {"features"})
+    unknown = sorted(sampler.requires - {"features", "gradient_norm"})
     if unknown:
         raise ValueError(
             f"SequentialGradientSampler(sampler={sampler!r}): this strategy requires {unknown}, "
             "which is not known of the items of an encoder. Use Random(), Grid(), Block(), "
-            "FarthestPoint() or DPP()."
+            "FarthestPoint(), DPP() or GradientNorm()."
         )
     if weights != "none" and ratio < 1 and not sampler.has_inclusion_probability:
         raise ValueError(

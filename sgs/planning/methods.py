@@ -91,7 +91,7 @@ class Method:
         sampler = copy.copy(self.sampler)
         sampler._modules = {"encoder": self.encoder, **self._watched_front()}
         sampler.memory_budget = None
-        is_guided = "features" in sampler.sampler.requires
+        is_guided = bool(sampler.sampler.requires)
         spread_out = SpreadOut(sampler.forward_micro_batch_size)
         sampler.sampler = spread_out if is_guided else FirstItems()
         with self.rehearsal.memory.of(FEATURES):

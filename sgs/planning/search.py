@@ -93,7 +93,7 @@ class Search:
     @property
     def is_guided(self) -> bool:
         """Whether the subset is known only after the first pass."""
-        return self.sampler.ratio < 1 and "features" in self.sampler.sampler.requires
+        return self.sampler.ratio < 1 and bool(self.sampler.sampler.requires)
 
     def largest_size(self) -> int:
         """Return the items per call that keep a GPU busy, or as many of them as fit."""

@@ -14,6 +14,7 @@ from samplers import (
     Block,
     Candidates,
     FarthestPoint,
+    GradientNorm,
     Grid,
     IoUBalanced,
     KernelDPP,
@@ -52,6 +53,7 @@ def labelled_candidates(num_items: int, *, seed: int = 0, channels: int = 3) -> 
         features=features,
         tiou=torch.rand(num_items, generator=generator),
         scale=torch.rand(num_items, generator=generator),
+        gradient_norm=torch.rand(num_items, generator=generator),
         kernel=features @ features.T + torch.eye(num_items),
     )
 
@@ -76,6 +78,7 @@ ALL_SAMPLERS = [
     # A draw takes a millisecond, and test_dpp.py compares whole subsets.
     Case(DPP(), draws=1000),
     Case(KernelDPP(), draws=1000),
+    Case(GradientNorm()),
     Case(IoUBalanced()),
     Case(ScaleBalanced(), on_map=True),
 ]

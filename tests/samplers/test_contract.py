@@ -51,7 +51,7 @@ def test_every_exported_strategy_is_in_the_table() -> None:
         and value is not AbstractSampler
     }
     assert exported == {type(case.sampler) for case in ALL_SAMPLERS}
-    assert len(exported) == 8
+    assert len(exported) == 9
 
 
 @every_strategy

@@ -5,6 +5,7 @@ from samplers import (
     AbstractSampler,
     Block,
     FarthestPoint,
+    GradientNorm,
     Grid,
     IoUBalanced,
     Random,
@@ -17,6 +18,7 @@ STRATEGIES: dict[str, AbstractSampler] = {
     "block": Block(),
     "farthest_point": FarthestPoint(),
     "dpp": DPP(),
+    "gradient_norm": GradientNorm(),
     "iou_balanced": IoUBalanced(),
     "scale_balanced": ScaleBalanced(),
 }

@@ -1,0 +1,56 @@
+"""Sampling by what the loss says of each item: importance sampling."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from samplers._features import finite_rows
+from samplers._proportional import ONE, draw_systematically, proportional_parts
+from samplers.base import AbstractSampler
+from samplers.candidates import Candidates
+
+
+@dataclass(frozen=True)
+class GradientNorm(AbstractSampler):
+    """Choose an item with a probability proportional to the norm of its feature gradient.
+
+    An item whose share exceeds certainty is always chosen, and the others share the rest; the draw
+    is systematic in the order of the items, so that it is spread along time. With weights of
+    inverse probability the encoder's gradient is unbiased, and its error the smaller the better
+    the norm of an item's feature gradient tells the norm of its share of the encoder's gradient.
+    Items without a gradient contribute nothing, and are only chosen to make up the count.
+
+    Not in the paper, whose strategies choose before the loss is known.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"gradient_norm"})
+
+    @property
+    def has_inclusion_probability(self) -> bool:
+        """Always."""
+        return True
+
+    def _sample(
+        self, candidates: Candidates, count: int, generator: torch.Generator
+    ) -> Int64[Tensor, " count"]:
+        return draw_systematically(self._parts(candidates, count), generator)
+
+    def _inclusion_probability(
+        self, candidates: Candidates, count: int
+    ) -> Float64[Tensor, " items"]:
+        return self._parts(candidates, count).double() / ONE
+
+    def _parts(self, candidates: Candidates, count: int) -> Int64[Tensor, " items"]:
+        assert candidates.gradient_norm is not None  # `requires` has been checked
+        # On the CPU: a loop of small steps over few numbers.
+        norms = finite_rows(self, "gradient_norm", candidates.gradient_norm.cpu()[:, None])[:, 0]
+        negative = (norms < 0).nonzero()
+        if len(negative):
+            raise ValueError(
+                f"{self!r}: expected gradient_norm >= 0, got {float(norms[negative[0]]):g} at "
+                f"position {int(negative[0])}. Pass norms."
+            )
+        return proportional_parts(norms, count)
