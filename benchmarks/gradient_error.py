@@ -1,0 +1,217 @@
+"""How far the sampled gradient of the encoder is from the full one, by strategy.
+
+    python examples/etad/train.py                  # the model that is looked at
+    python benchmarks/gradient_error.py            # runs/synthetic/checkpoint.pt, and untrained
+
+Last result: RESULT_SENTENCE
+
+For each video of the training set, the gradient of every snippet is computed once; a sample is then
+a weighted sum of them, so that hundreds of draws cost nothing. Errors are relative to the full
+gradient: the root of the mean square over draws, then the mean over videos with its 95 % interval
+by bootstrap over videos. The bias is what does not average out. The cosine does not depend on the
+scale, which Adam and clipping take away.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.conditions import conditions
+from benchmarks.item_gradients import Contributions, of_videos
+from benchmarks.rows import RESULTS, Row, write_rows
+from examples.etad.checkpoint import load_checkpoint
+from examples.etad.config_loading import config_from
+from examples.etad.model.etad import ETAD
+from examples.etad.videos import find_videos, open_dataset
+from samplers import (
+    DPP,
+    AbstractSampler,
+    Block,
+    Candidates,
+    FarthestPoint,
+    GradientNorm,
+    Grid,
+    Random,
+    count_from_ratio,
+)
+
+RESULT = RESULTS / "gradient_error.json"
+STRATEGIES = (Random(), Grid(), Block(), FarthestPoint(), DPP(), GradientNorm())
+RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5)
+WEIGHTS = ("inverse_probability", "none")
+RESAMPLINGS = 2000
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    torch.set_num_threads(1)
+    rows = []
+    for name, videos in contributions(arguments.checkpoint, num_videos=arguments.videos):
+        rows += list(rows_of(name, videos, draws=arguments.draws))
+        print(table(name, rows))
+    write_rows(arguments.results, rows)
+
+
+def contributions(
+    checkpoint_path: Path, *, num_videos: int
+) -> Iterator[tuple[str, list[Contributions]]]:
+    """Yield the untrained and the trained model by name, with its snippets' gradients."""
+    checkpoint = load_checkpoint(checkpoint_path)
+    config = config_from(checkpoint["config"])
+    videos = find_videos(config.data)
+    dataset = open_dataset(videos.training, config.data, classes=videos.classes)
+    for name in ("untrained", "trained"):
+        torch.manual_seed(config.train.seed)
+        model = ETAD(config)
+        if name == "trained":
+            model.load_state_dict(checkpoint["model"])
+        found = of_videos(model, dataset, config.detector, num_videos=num_videos)
+        yield name, list(tqdm(found, total=num_videos, desc=name))
+
+
+def rows_of(name: str, videos: Sequence[Contributions], *, draws: int) -> Iterator[Row]:
+    """Yield one row per strategy, ratio and weights."""
+    shared = {"model": name, "num_videos": len(videos), "draws": draws}
+    shared |= {"num_snippets": len(videos[0].gram), **conditions(torch.device("cpu"))}
+    for ratio in RATIOS:
+        reference: list[float] = []
+        for strategy in STRATEGIES:
+            for weights in WEIGHTS:
+                if weights == "inverse_probability" and not strategy.has_inclusion_probability:
+                    continue
+                errors = [
+                    errors_of(video, strategy, ratio=ratio, weights=weights, draws=draws)
+                    for video in videos
+                ]
+                relative = [error.relative for error in errors]
+                reference = reference or relative
+                yield {
+                    "strategy": type(strategy).__name__,
+                    "ratio": ratio,
+                    "weights": weights,
+                    "error": _with_interval(relative, _mean),
+                    "bias": _with_interval([error.bias for error in errors], _mean),
+                    "cosine": _with_interval([error.cosine for error in errors], _mean),
+                    "to_random": _with_interval(
+                        list(zip(relative, reference, strict=True)), _ratio_of_means
+                    ),
+                    **shared,
+                }
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of the sampled gradient of one video, relative to the full one.
+
+    Attributes:
+        relative: Root of the mean squared error over draws.
+        bias: Distance of the expected gradient from the full one.
+        cosine: Mean over draws.
+    """
+
+    relative: float
+    bias: float
+    cosine: float
+
+
+def errors_of(
+    video: Contributions, strategy: AbstractSampler, *, ratio: float, weights: str, draws: int
+) -> Errors:
+    """Draw many times from one video."""
+    weight = _weights(video, strategy, ratio=ratio, weights=weights, draws=draws)
+    full = video.gram.sum()
+    difference = weight - 1
+    products = difference @ video.gram
+    squares = (products * difference).sum(dim=1) / full
+    # Products of two different draws have the squared bias as their mean.
+    total = difference.sum(dim=0)
+    pairs = (total @ video.gram @ total / full - squares.sum()) / (draws * (draws - 1))
+    along = (weight @ video.gram).sum(dim=1)
+    length = ((weight @ video.gram) * weight).sum(dim=1).clamp(min=0).sqrt()
+    cosine = (along / (length * full.sqrt())).nan_to_num(nan=0.0)
+    return Errors(
+        relative=math.sqrt(max(float(squares.mean()), 0.0)),
+        bias=math.sqrt(max(float(pairs), 0.0)),
+        cosine=float(cosine.mean()),
+    )
+
+
+def _weights(
+    video: Contributions, strategy: AbstractSampler, *, ratio: float, weights: str, draws: int
+) -> Float64[Tensor, "draws snippets"]:
+    """Return what each snippet's gradient is multiplied by, in every draw."""
+    num_items = len(video.gram)
+    candidates = Candidates(
+        num_items=num_items, features=video.features, gradient_norm=video.gradient_norm
+    )
+    count = count_from_ratio(ratio, num_items)
+    value = torch.ones(num_items, dtype=torch.float64)
+    if weights == "inverse_probability":
+        value = 1 / strategy.inclusion_probability(candidates, count)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.zeros(draws, num_items, dtype=torch.float64)
+    for draw in range(draws):
+        index = strategy.sample(candidates, count, generator=generator)
+        weight[draw, index] = value[index]
+    return weight
+
+
+def _mean(values: Float64[Tensor, "... videos"]) -> Tensor:
+    return values.mean(dim=-1)
+
+
+def _ratio_of_means(values: Float64[Tensor, "... videos 2"]) -> Tensor:
+    mean = values.mean(dim=-2)
+    return mean[..., 0] / mean[..., 1]
+
+
+def _with_interval(values: Sequence[Any], statistic: Callable[[Tensor], Tensor]) -> list[float]:
+    """Return the ends of the 95 % interval with the statistic of all videos between them."""
+    per_video = torch.tensor(values, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(values), (RESAMPLINGS, len(values)), generator=generator)
+    resampled = statistic(per_video[drawn])
+    low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return [low, float(statistic(per_video)), high]
+
+
+def table(name: str, rows: Sequence[Row]) -> str:
+    """Return the errors of one model as a markdown table."""
+    lines = [
+        f"| {name} | weights | {' | '.join(f'{ratio:.0%}' for ratio in RATIOS)} |",
+        "|---|---|" + "---:|" * len(RATIOS),
+    ]
+    own = [row for row in rows if row["model"] == name]
+    for strategy, weights in dict.fromkeys((row["strategy"], row["weights"]) for row in own):
+        cells = [
+            f"{row['error'][1]:.2f} ({row['cosine'][1]:.2f})"
+            for row in own
+            if (row["strategy"], row["weights"]) == (strategy, weights)
+        ]
+        lines.append(f"| {strategy} | {weights} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "checkpoint", type=Path, nargs="?", default=Path("runs/synthetic/checkpoint.pt")
+    )
+    parser.add_argument("--videos", type=int, default=40, help="videos of the training set")
+    parser.add_argument("--draws", type=int, default=200, help="samples per video and setting")
+    parser.add_argument("--results", type=Path, default=RESULT, help="file for the rows")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
