@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from samplers._features import finite_rows
+from samplers._finite import finite_rows
 from samplers._low_rank_dpp import Spectrum, k_dpp_probability, sample_k_dpp
 from samplers._spectrum import cosine_spectrum, spectrum_of
 from samplers.base import AbstractSampler

@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from samplers import _torch_cluster as torch_cluster_backend
-from samplers._features import finite_rows
+from samplers._finite import finite_rows
 from samplers._maximin import farthest_points
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates

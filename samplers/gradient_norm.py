@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from samplers._features import finite_rows
+from samplers._finite import finite_rows
 from samplers._proportional import ONE, draw_systematically, proportional_parts
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates

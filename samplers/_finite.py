@@ -1,4 +1,4 @@
-"""What strategies measure similarities on, checked."""
+"""Values that strategies can compare."""
 
 import torch
 from jaxtyping import Float, Float64
