@@ -9,6 +9,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.rows import Row
+from benchmarks.sampler_peers import PEERS
+from benchmarks.sampler_settings import HEADLINE
 
 GB = 1e9
 
@@ -56,6 +58,32 @@ def _draw_method(axes: plt.Axes, method: str, rows: Sequence[Row]) -> None:
     above = [t - m for m, t in zip(median, third, strict=True)]
     style = "o-" if len(rows) > 1 else "s"
     axes.errorbar(ratios, median, yerr=[below, above], fmt=style, label=method, markersize=4)
+
+
+def draw_sampler_time(rows: Sequence[Row], path: Path) -> None:
+    """Draw what a sample of the headline's ratio and features costs, by number of proposals."""
+    alike = ("on_map", "channels", "ratio", "features")
+    own = [
+        row
+        for row in rows
+        if row["what"] == "sample"
+        and row["step_ms"]
+        and all(row["setting"][name] == getattr(HEADLINE, name) for name in alike)
+    ]
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
+    for method in dict.fromkeys(row["method"] for row in own):
+        points = sorted(
+            (row["setting"]["num_items"], row["step_ms"][1])
+            for row in own
+            if row["method"] == method
+        )
+        style = "s--" if method in PEERS else "o-"
+        axes.plot(*zip(*points, strict=True), style, label=method, markersize=4)
+    axes.grid(alpha=0.4)
+    axes.set(xscale="log", yscale="log", xlabel="proposals", ylabel="time of a sample, ms")
+    figure.legend(loc="outside right center", fontsize="small")
+    _save(figure, path)
 
 
 def _save(figure: plt.Figure, path: Path) -> None:

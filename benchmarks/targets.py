@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from benchmarks.all_rows import AllRows
 from benchmarks.paper_tables import HEADLINE
 from benchmarks.rows import Row
+from benchmarks.target import Target
 
 GB = 1e9
 ONE_KEPT = "SGS, one kept graph"
 _NO_GPU = "not measured: no GPU was at hand"
-
-
-@dataclass(frozen=True)
-class Target:
-    """One promise.
-
-    Attributes:
-        subject: What is measured.
-        paper: The paper's figure, measured on a V100.
-        target: What was wanted.
-        ours: What was measured.
-        is_met: Whether that is enough; None if it could not be measured.
-    """
-
-    subject: str
-    paper: str
-    target: str
-    ours: str
-    is_met: bool | None
-
-    def cells(self) -> tuple[str, ...]:
-        """Return a line of the table."""
-        verdict = {True: "yes", False: "**no**", None: "open"}[self.is_met]
-        return self.subject, self.paper, self.target, self.ours, verdict
 
 
 def targets(rows: AllRows) -> list[Target]:

@@ -1,0 +1,99 @@
+"""What the strategies of `samplers` are timed on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers import Candidates, count_from_ratio
+
+_NOISE = 0.1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number of candidates, of which some are chosen.
+
+    Attributes:
+        num_snippets: Length of the time axis.
+        on_map: Whether the candidates are its proposals, and not its snippets.
+        channels: Of the features.
+        ratio: Fraction that is chosen.
+        features: "walk", which changes slowly along time as the features of a video do, with some
+            noise; or "gaussian", where no item is like any other.
+        only_features: Whether only feature-guided strategies are timed: nothing else is new.
+    """
+
+    num_snippets: int = 128
+    on_map: bool = True
+    channels: int = 128
+    ratio: float = 0.06
+    features: str = "walk"
+    only_features: bool = False
+
+    @property
+    def num_items(self) -> int:
+        return len(self._segments()[0])
+
+    @property
+    def count(self) -> int:
+        return count_from_ratio(self.ratio, self.num_items)
+
+    def row(self) -> dict[str, Any]:
+        """Return the part of a row that says what was timed."""
+        return {**asdict(self), "num_items": self.num_items, "count": self.count}
+
+    def candidates(self, device: torch.device) -> Candidates:
+        """Return seeded candidates that every strategy accepts."""
+        generator = torch.Generator().manual_seed(0)
+        if self.features == "walk":
+            features = self._walk(generator)
+        else:
+            features = torch.randn(self.num_items, self.channels, generator=generator)
+        tiou = torch.rand(self.num_items, generator=generator).square()
+        return Candidates(
+            num_items=self.num_items,
+            valid=self._valid().to(device) if self.on_map else None,
+            features=features.to(device),
+            tiou=tiou.to(device),
+            scale=(self._segments()[1] / self.num_snippets).to(device),
+        )
+
+    def _valid(self) -> Tensor:
+        """Return which proposals end within the video; row: duration, column: start."""
+        snippet = torch.arange(self.num_snippets)
+        return snippet[:, None] + snippet < self.num_snippets
+
+    def _segments(self) -> tuple[Tensor, Tensor]:
+        """Return first snippet and number of snippets of each item."""
+        if not self.on_map:
+            snippet = torch.arange(self.num_snippets)
+            return snippet, torch.ones_like(snippet)
+        row, start = self._valid().nonzero(as_tuple=True)
+        return start, row + 1
+
+    def _walk(self, generator: torch.Generator) -> Tensor:
+        """Return the mean of a random walk over each item's snippets, and noise."""
+        shape = (self.num_snippets, self.channels)
+        snippets = torch.randn(shape, generator=generator).cumsum(dim=0) / self.num_snippets**0.5
+        sums = torch.cat([torch.zeros(1, self.channels), snippets.cumsum(dim=0)])
+        start, duration = self._segments()
+        means = (sums[start + duration] - sums[start]) / duration[:, None]
+        return means + _NOISE * torch.randn(means.shape, generator=generator)
+
+
+HEADLINE = Setting()
+GAUSSIAN = Setting(features="gaussian", only_features=True)
+SETTINGS = [
+    Setting(on_map=False, ratio=0.3),
+    Setting(num_snippets=45),
+    HEADLINE,
+    Setting(num_snippets=256),
+    Setting(ratio=0.3),
+    Setting(channels=32, only_features=True),
+    Setting(channels=512, only_features=True),
+    GAUSSIAN,
+]
