@@ -4,7 +4,10 @@
     python benchmarks/sampler_time.py --with-dppy      # also DPPy at 8,256 proposals, once: minutes
     python benchmarks/sampler_time.py --device cuda
 
-Last result: not yet run.
+Last result, on a CPU core, 495 of 8,256 proposals with 128 channels: DPP takes 66 ms, 1/1,500 of
+DPPy; FarthestPoint 113 ms, 0.36 of torch_cluster in float32, with the same items, but 3.4 of it at
+1,035 proposals and 7.2 at 128 snippets. Random, Block, ScaleBalanced, Grid and IoUBalanced take
+0.08 to 0.6 ms, 2 to 17 times torch.randperm.
 
 The candidates are the proposals of a video, or its snippets. DPPy (`pip install "etad[dpp]"`),
 torch_cluster (`"etad[fps]"`) and fpsample (`pip install fpsample`) are timed where they are

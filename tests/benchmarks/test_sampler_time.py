@@ -1,6 +1,5 @@
 import copy
 import sys
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks import sampler_targets, sampler_time
+from benchmarks.measure import Measured
 from benchmarks.pictures import draw_sampler_time
 from benchmarks.rows import Row, read_rows
 from benchmarks.sampler_draws import (
@@ -89,13 +89,21 @@ def test_rows_hold_times_and_conditions_or_a_reason(rows: list[Row]) -> None:
     assert draw_of(rows, TOY, RANDPERM)["relative_to"][RANDPERM] == [1, 1, 1]
 
 
-def test_time_is_that_of_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler_time, "_SHORTEST_S", 0.03)
+def test_short_draws_are_repeated_and_long_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[None] = []
     monkeypatch.setattr("benchmarks.sampler_draws._ours", lambda *_: iter(()))
-    monkeypatch.setattr("benchmarks.sampler_draws.PEERS", {RANDPERM: lambda *_: time.sleep(0.01)})
-    (row,) = sampler_time.run(TOY_GAUSSIAN, CPU, rounds=1, with_dppy=False)
-    assert row["repeats"] == 3
-    assert row["wall_ms"][1] == pytest.approx(10, rel=0.3)
+    monkeypatch.setattr("benchmarks.sampler_draws.PEERS", {RANDPERM: lambda *_: calls.append(None)})
+    for shortest_s, is_repeated in ((0, False), (1e-3, True)):
+        calls.clear()
+        monkeypatch.setattr(sampler_time, "_SHORTEST_S", shortest_s)
+        (row,) = sampler_time.run(TOY, CPU, rounds=2, with_dppy=False)
+        assert (row["repeats"] > 1) is is_repeated
+        assert len(calls) == 1 + 2 * row["repeats"]
+
+
+def test_time_is_that_of_one_draw() -> None:
+    found = sampler_time._per_draw(Measured(step_ms=[30.0, 60.0], wall_ms=[90.0, 150.0]), 3)
+    assert (found.step_ms, found.wall_ms) == ([10, 20], [30, 50])
 
 
 def test_what_has_probabilities_is_timed_for_them(rows: list[Row]) -> None:
