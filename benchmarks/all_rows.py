@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import paper_tables, plan_choice, sgs_time, table_3_time
+from benchmarks import paper_tables, plan_choice, sampler_time, sgs_time, table_3_time
 from benchmarks.rows import Row, read_rows
 
 
@@ -18,12 +18,14 @@ class AllRows:
         time: Of steps, to other methods.
         table_3_time: Of steps, in the settings of table 3.
         choice: Of the planner's choices.
+        sampler: Of drawing samples.
     """
 
     paper: Sequence[Row]
     time: Sequence[Row]
     table_3_time: Sequence[Row]
     choice: Sequence[Row]
+    sampler: Sequence[Row]
 
     @classmethod
     def read(cls) -> AllRows:
@@ -33,4 +35,5 @@ class AllRows:
             time=read_rows(sgs_time.result_of("cpu")),
             table_3_time=read_rows(table_3_time.result_of("cpu")),
             choice=read_rows(plan_choice.RESULT),
+            sampler=read_rows(sampler_time.result_of("cpu")),
         )

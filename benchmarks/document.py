@@ -9,9 +9,10 @@ from pathlib import Path
 
 from benchmarks.all_rows import AllRows
 from benchmarks.cases import HAND_WRITTEN
-from benchmarks.pictures import draw_memory, draw_time
+from benchmarks.pictures import draw_memory, draw_sampler_time, draw_time
 from benchmarks.plan_choice import settings
 from benchmarks.rows import Row
+from benchmarks.sampler_targets import sampler_targets
 from benchmarks.targets import GB, Target, encoder_flops, row_of, targets
 from sgs.planning.byte_size import readable_bytes
 
@@ -24,6 +25,7 @@ def main() -> None:
     DOCUMENT.write_text(filled_in(DOCUMENT.read_text(), rows))
     draw_memory(rows.paper, DOCUMENT.parent / "benchmarks_memory.png")
     draw_time(rows.time, DOCUMENT.parent / "benchmarks_time.png")
+    draw_sampler_time(rows.sampler, DOCUMENT.parent / "benchmarks_samplers.png")
 
 
 def filled_in(text: str, rows: AllRows) -> str:
@@ -35,6 +37,7 @@ def filled_in(text: str, rows: AllRows) -> str:
         "table 6": lambda: memory_table([row for row in rows.paper if row["table"] == "6"]),
         "ours": lambda: memory_table([row for row in rows.paper if row["table"] == "ours"]),
         "choices": lambda: choices_table(rows.choice),
+        "samplers": lambda: samplers_table(rows.sampler),
         "time": lambda: time_tables(rows.time),
     }
     for name, table in tables.items():
@@ -159,6 +162,10 @@ def choices_table(rows: Sequence[Row]) -> str:
         for row in rows
     )
     return f"{markdown(head, lines)}\n\n{machine_of(rows[0])}"
+
+
+def samplers_table(rows: Sequence[Row]) -> str:
+    return f"{targets_table(sampler_targets(rows))}\n\n{machine_of(rows[0])}"
 
 
 def time_tables(rows: Sequence[Row]) -> str:

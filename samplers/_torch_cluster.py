@@ -21,7 +21,7 @@ def torch_cluster() -> Any:
         raise ImportError(
             "FarthestPoint(backend='torch_cluster'): expected the package torch-cluster, which is "
             "not installed. `pip install --no-build-isolation torch-cluster` compiles it; the "
-            "default backend needs nothing, and is faster on a CPU."
+            "default backend needs nothing."
         ) from error
     return torch_cluster
 
