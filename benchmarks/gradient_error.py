@@ -3,8 +3,6 @@
     python examples/etad/train.py                  # the model that is looked at
     python benchmarks/gradient_error.py            # runs/synthetic/checkpoint.pt, and untrained
 
-Last result: RESULT_SENTENCE
-
 For each video of the training set, the gradient of every snippet is computed once; a sample is then
 a weighted sum of them, so that hundreds of draws cost nothing. Errors are relative to the full
 gradient: the root of the mean square over draws, then the mean over videos with its 95 % interval
@@ -208,7 +206,7 @@ def parse_arguments() -> argparse.Namespace:
         "checkpoint", type=Path, nargs="?", default=Path("runs/synthetic/checkpoint.pt")
     )
     parser.add_argument("--videos", type=int, default=40, help="videos of the training set")
-    parser.add_argument("--draws", type=int, default=200, help="samples per video and setting")
+    parser.add_argument("--draws", type=int, default=100, help="samples per video and setting")
     parser.add_argument("--results", type=Path, default=RESULT, help="file for the rows")
     return parser.parse_args()
 
