@@ -3,6 +3,10 @@
     python examples/etad/train.py                  # the model that is looked at
     python benchmarks/gradient_error.py            # runs/synthetic/checkpoint.pt, and untrained
 
+Last result, at ratio 30 % with weights, over 40 videos: `GradientNorm` has 0.31 (0.26 to 0.36) of
+the error of `Random` on the trained model and 0.64 (0.60 to 0.68) on the untrained one, `Grid` 0.79
+and 0.91, `DPP` 0.93 and 1.00, `Block` 1.37 and 1.62. None of them is biased.
+
 For each video of the training set, the gradient of every snippet is computed once; a sample is then
 a weighted sum of them, so that hundreds of draws cost nothing. Errors are relative to the full
 gradient: the root of the mean square over draws, then the mean over videos with its 95 % interval
