@@ -131,14 +131,13 @@ def errors_of(
     weight = _weights(video, strategy, ratio=ratio, weights=weights, draws=draws)
     full = video.gram.sum()
     difference = weight - 1
-    products = difference @ video.gram
-    squares = (products * difference).sum(dim=1) / full
+    squares = (difference @ video.gram * difference).sum(dim=1) / full
     # Products of two different draws have the squared bias as their mean.
     total = difference.sum(dim=0)
     pairs = (total @ video.gram @ total / full - squares.sum()) / (draws * (draws - 1))
-    along = (weight @ video.gram).sum(dim=1)
-    length = ((weight @ video.gram) * weight).sum(dim=1).clamp(min=0).sqrt()
-    cosine = (along / (length * full.sqrt())).nan_to_num(nan=0.0)
+    products = weight @ video.gram
+    length = (products * weight).sum(dim=1).clamp(min=0).sqrt()
+    cosine = (products.sum(dim=1) / (length * full.sqrt())).nan_to_num(nan=0.0)
     return Errors(
         relative=math.sqrt(max(float(squares.mean()), 0.0)),
         bias=math.sqrt(max(float(pairs), 0.0)),

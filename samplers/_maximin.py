@@ -36,14 +36,16 @@ def farthest_points(
     chosen = [first]
     while len(chosen) < count:
         torch.minimum(nearest, distances.to(chosen[-1], nearest), out=nearest)
-        if float(nearest.max()) < distances.smallest:
+        # Below every distance: a chosen item never returns, even when all others coincide with it.
+        nearest[chosen[-1]] = -torch.inf
+        farthest = nearest.max()
+        if float(farthest) < distances.smallest:
             distances = _FromDifferences(points)
             nearest.fill_(torch.inf)
             for item in chosen:
                 torch.minimum(nearest, distances.to(item, nearest), out=nearest)
             nearest[chosen] = -torch.inf
-        nearest[chosen[-1]] = -torch.inf
-        farthest = nearest.max()
+            farthest = nearest.max()
         if float(farthest) == 0:
             return chosen + nearest.isfinite().nonzero()[: count - len(chosen), 0].tolist()
         tied = nearest >= farthest - distances.rounding(farthest)

@@ -26,7 +26,7 @@ def encode_and_draw(
         num_kept: How many micro-batches of sampled items keep their graph, if they are known.
     """
     lead, count = passes.call.lead_shape, passes.call.num_items
-    if (draw.needs_features or draw.needs_gradients) and count > 0:
+    if draw.is_guided and count > 0:
         any_of_them = [Group(index, repeats=True) for index in in_order(count, size=forward_size)]
         features = passes.encode(any_of_them)
         if draw.needs_gradients:

@@ -20,14 +20,13 @@ def gradient_norms(
     Loss scaling lets gradients overflow and then leaves the step out. So that it sees the overflow,
     items with a gradient that is not finite count as the only ones that matter.
     """
-    rows = [g.reshape(lead_shape.numel(), -1) for g in gradients if g is not None]
     squares = torch.zeros(lead_shape.numel(), dtype=torch.float64, device="cpu")
-    for row in rows:
-        # Complex gradients have a real norm, and squares of half precision overflow.
-        norms = torch.linalg.vector_norm(
-            row.to(torch.promote_types(row.dtype, torch.float64)), dim=1
-        )
-        squares += norms.square().cpu()
+    for gradient in gradients:
+        if gradient is not None:
+            # Squares of half precision overflow.
+            wide = gradient.to(torch.promote_types(gradient.dtype, torch.float64))
+            rows = wide.reshape(lead_shape.numel(), -1)
+            squares += torch.linalg.vector_norm(rows, dim=1).square().cpu()
     if not squares.isfinite().all():
         squares = (~squares.isfinite()).double()
     return squares.sqrt().view(lead_shape[:-1].numel(), lead_shape[-1])

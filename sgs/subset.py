@@ -78,9 +78,9 @@ class SubsetDraw:
     generator: torch.Generator | None
 
     @property
-    def needs_features(self) -> bool:
+    def is_guided(self) -> bool:
         """Whether the subset can only be drawn after the first pass."""
-        return self.ratio < 1 and "features" in self.sampler.requires
+        return self.ratio < 1 and bool(self.sampler.requires)
 
     @property
     def needs_gradients(self) -> bool:
