@@ -1,5 +1,7 @@
 """Stratified sampling: the same number of items from every bin of a value in [0, 1]."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
@@ -8,15 +10,14 @@ from samplers.base import AbstractSampler
 
 # Bins [0, 0.3), [0.3, 0.7) and [0.7, 1] of the paper.
 _EDGES = (0.3, 0.7)
-_NUM_BINS = len(_EDGES) + 1
 # How far from [0, 1] the rounding of a float32 quotient may lead.
 _ROUNDING = 1e-5
 
 
 def bins(
     sampler: AbstractSampler, name: str, values: Float[Tensor, " items"]
-) -> Int64[Tensor, " items"]:
-    """Return the bin of each item, on the CPU.
+) -> list[Int64[Tensor, " _"]]:
+    """Return the positions of the items of each bin, in ascending order, on the CPU.
 
     The edges are compared in the type of the values: 0.7 in float32 is in the last bin.
 
@@ -24,14 +25,16 @@ def bins(
         ValueError: If a value is outside [0, 1].
     """
     values = values.cpu()
-    # The negation also catches NaN.
-    bad = (~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))).nonzero()
-    if len(bad):
+    lowest, highest = map(float, values.aminmax())
+    # False also where a value is NaN.
+    if not (lowest >= -_ROUNDING and highest <= 1 + _ROUNDING):
+        bad = (~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))).nonzero()
         raise ValueError(
             f"{sampler!r}: expected {name} in [0, 1], got {values[bad[0]].item()!r} at position "
             f"{int(bad[0])}. Pass a fraction; items without ground truth have tiou 0."
         )
-    return torch.bucketize(values, torch.tensor(_EDGES, dtype=values.dtype), right=True)
+    low, high = (values >= torch.tensor(edge, dtype=values.dtype) for edge in _EDGES)
+    return [member.nonzero()[:, 0] for member in (~low, low & ~high, high)]
 
 
 def water_fill(sizes: list[int], count: int) -> list[int]:
@@ -50,21 +53,27 @@ def water_fill(sizes: list[int], count: int) -> list[int]:
 
 
 def sample_bins(
-    item_bins: Int64[Tensor, " items"], count: int, generator: torch.Generator
+    members: Sequence[Int64[Tensor, " _"]], count: int, generator: torch.Generator
 ) -> Int64[Tensor, " count"]:
     """Draw each bin's quota uniformly without replacement."""
-    quotas = water_fill(_sizes(item_bins), count)
-    order = torch.randperm(len(item_bins), generator=generator, device=generator.device).cpu()
-    return torch.cat([order[item_bins[order] == bin_][:quota] for bin_, quota in enumerate(quotas)])
+    drawn = []
+    for items, quota in zip(members, water_fill(_sizes(members), count), strict=True):
+        order = torch.randperm(len(items), generator=generator, device=generator.device)
+        drawn.append(items[order[:quota].cpu()])
+    return torch.cat(drawn)
 
 
-def bins_probability(item_bins: Int64[Tensor, " items"], count: int) -> Float64[Tensor, " items"]:
+def bins_probability(
+    members: Sequence[Int64[Tensor, " _"]], count: int
+) -> Float64[Tensor, " items"]:
     """Return quota / size of the bin of each item."""
-    sizes = _sizes(item_bins)
-    quotas = torch.tensor(water_fill(sizes, count), dtype=torch.float64)
-    return (quotas / torch.tensor(sizes, dtype=torch.float64))[item_bins]
+    sizes = _sizes(members)
+    probability = torch.empty(sum(sizes), dtype=torch.float64)
+    for items, quota in zip(members, water_fill(sizes, count), strict=True):
+        if len(items):
+            probability[items] = quota / len(items)
+    return probability
 
 
-def _sizes(item_bins: Int64[Tensor, " items"]) -> list[int]:
-    sizes: list[int] = torch.bincount(item_bins, minlength=_NUM_BINS).tolist()
-    return sizes
+def _sizes(members: Sequence[Tensor]) -> list[int]:
+    return [len(items) for items in members]

@@ -39,7 +39,7 @@ class IoUBalanced(AbstractSampler):
     ) -> Float64[Tensor, " items"]:
         return bins_probability(self._bins(candidates), count)
 
-    def _bins(self, candidates: Candidates) -> Int64[Tensor, " items"]:
+    def _bins(self, candidates: Candidates) -> list[Int64[Tensor, " _"]]:
         assert candidates.tiou is not None  # `requires` has been checked
         return bins(self, "tiou", candidates.tiou)
 
@@ -68,6 +68,6 @@ class ScaleBalanced(AbstractSampler):
     ) -> Float64[Tensor, " items"]:
         return bins_probability(self._bins(candidates), count)
 
-    def _bins(self, candidates: Candidates) -> Int64[Tensor, " items"]:
+    def _bins(self, candidates: Candidates) -> list[Int64[Tensor, " _"]]:
         assert candidates.scale is not None  # `requires` has been checked
         return bins(self, "scale", candidates.scale)

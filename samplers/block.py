@@ -9,8 +9,8 @@ from torch import Tensor
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
 
-# Centres handled at once by the exact probabilities: 4 MiB of keys on a map of 8,256 proposals.
-_CENTRES_PER_CHUNK = 64
+# Centres handled at once by the exact probabilities: 1 MiB of keys on a map of 8,256 proposals.
+_CENTRES_PER_CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Block(AbstractSampler):
     outside the map is made up for inside.
 
     Its inclusion probabilities differ between items. On the map they are found by trying every
-    centre, which takes num_items² steps (a second for 8,256 proposals on one core) and little
+    centre, which takes num_items² steps (half a second for 8,256 proposals on one core) and little
     memory.
     """
 
@@ -41,7 +41,7 @@ class Block(AbstractSampler):
         place = torch.randint(num_places, (1,), generator=generator, device=generator.device)
         if candidates.valid is None:
             return place + torch.arange(count, device=place.device)
-        cells = candidates.valid.nonzero()
+        cells = candidates.valid.nonzero().T
         return _blocks(cells, place.to(cells.device), count=count)[0]
 
     def _inclusion_probability(
@@ -53,7 +53,7 @@ class Block(AbstractSampler):
             first = (item - count + 1).clamp(min=0)
             last = item.clamp(max=num_items - count)
             return (last - first + 1).double() / (num_items - count + 1)
-        cells = candidates.valid.nonzero()
+        cells = candidates.valid.nonzero().T.contiguous()
         hits = cells.new_zeros(num_items)
         for centres in torch.arange(num_items, device=cells.device).split(_CENTRES_PER_CHUNK):
             blocks = _blocks(cells, centres, count=count)
@@ -62,12 +62,12 @@ class Block(AbstractSampler):
 
 
 def _blocks(
-    cells: Int64[Tensor, "items 2"], centres: Int64[Tensor, " centres"], *, count: int
+    cells: Int64[Tensor, "2 items"], centres: Int64[Tensor, " centres"], *, count: int
 ) -> Int64[Tensor, "centres count"]:
     """Return the `count` cells nearest to each centre, in no particular order."""
-    distance = torch.zeros(len(centres), len(cells), dtype=torch.int64, device=cells.device)
-    for axis in cells.T:
-        distance = torch.maximum(distance, (axis[centres, None] - axis).abs())
+    along_durations, along_starts = (axis[centres, None].sub(axis).abs_() for axis in cells)
+    distance = torch.maximum(along_durations, along_starts, out=along_starts)
     # One integer that sorts by distance, then by position, so that no two cells tie.
-    key = distance * len(cells) + torch.arange(len(cells), device=cells.device)
+    num_items = cells.shape[1]
+    key = distance.mul_(num_items).add_(torch.arange(num_items, device=cells.device))
     return key.topk(count, largest=False, sorted=False).indices

@@ -9,8 +9,10 @@ from torch import Tensor
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
 
-# The most irrational number: successive rows of the lattice never line up (see `_lattice_order`).
+# The most irrational number: successive rows of the lattice never line up (see `_lattice`).
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
+# Of the phases of its cells: with 31 bits for their positions they fit into an integer.
+_PHASE_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,15 @@ class Grid(AbstractSampler):
     ) -> Int64[Tensor, " count"]:
         num_items = candidates.num_items
         # In the middle of a stride the fixed grid keeps the same distance to both ends.
-        phase = torch.tensor([num_items // 2])
+        first = torch.tensor([num_items // 2])
         if self.random_phase:
-            phase = torch.randint(
+            first = torch.randint(
                 num_items, (1,), generator=generator, device=generator.device
             ).cpu()
         if candidates.valid is None:
-            # floor(phase / count + i * num_items / count) in integers, hence without rounding.
-            return (torch.arange(count) * num_items + phase) // count
-        window = (torch.arange(count) + phase) % num_items
-        return _lattice_order(candidates.valid.cpu(), count)[window]
+            # floor(first / count + i * num_items / count) in integers, hence without rounding.
+            return (torch.arange(count) * num_items + first) // count
+        return _lattice(candidates.valid.cpu(), first, count=count)
 
     def _inclusion_probability(
         self, candidates: Candidates, count: int
@@ -63,16 +64,25 @@ class Grid(AbstractSampler):
         return torch.full((candidates.num_items,), probability, dtype=torch.float64)
 
 
-def _lattice_order(valid: Bool[Tensor, "durations starts"], count: int) -> Int64[Tensor, " items"]:
-    """Order the cells so that any `count` cyclically successive ones form a lattice.
+def _lattice(
+    valid: Bool[Tensor, "durations starts"], first: Int64[Tensor, " 1"], *, count: int
+) -> Int64[Tensor, " count"]:
+    """Return the positions of `count` cells that form a lattice, `first` among them.
 
     A cell has the phase `start * density + duration * golden ratio` modulo 1. The cells whose
     phase lies in a window as long as the density are every (1 / density)-th of each row, and from
-    row to row they move by the golden ratio of that stride: a Kronecker lattice. Taking `count`
-    cells of the order instead of a window of phases makes the count exact, and a uniformly random
-    first one gives each cell exactly the probability `count / num_items`.
+    row to row they move by the golden ratio of that stride: a Kronecker lattice. Taking the first
+    cell and the `count - 1` that follow it in the cyclic order of phases, instead of a window of
+    phases, makes the count exact, and a uniformly random first one gives each cell exactly the
+    probability `count / num_items`.
     """
-    duration, start = valid.nonzero(as_tuple=True)
-    density = count / len(start)
-    phase = (start.double() * density + duration.double() * _GOLDEN_RATIO) % 1
-    return phase.argsort(stable=True)
+    duration, start = valid.nonzero().T
+    num_items = len(start)
+    turn = 2**_PHASE_BITS
+    phase = start * round(count / num_items * turn) + duration * round(_GOLDEN_RATIO * turn)
+    # Positions break ties: no two keys are equal. Differences are taken modulo a turn.
+    position_bits = num_items.bit_length()
+    key = (phase.bitwise_and_(turn - 1) << position_bits).add_(torch.arange(num_items))
+    behind = (key - key[first]).bitwise_and_((turn << position_bits) - 1)
+    index: Tensor = behind.topk(count, largest=False, sorted=False).indices
+    return index

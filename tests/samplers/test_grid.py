@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor
 
 from samplers import AbstractSampler, Block, Candidates, Grid, Random
+from samplers.grid import _lattice
 from tests.samplers import laws
 from tests.samplers.strategies import proposal_map
 
@@ -127,6 +128,26 @@ def test_grid_is_exact_on_maps_of_any_shape(
     count = data.draw(st.integers(1, candidates.num_items))
     index = Grid().sample(candidates, count, generator=laws.seeded(seed))
     laws.check_index(index, candidates, count)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    seed=st.integers(0, 2**31),
+    data=st.data(),
+)
+def test_every_item_is_on_equally_many_lattices(
+    shape: tuple[int, int], seed: int, data: st.DataObject
+) -> None:
+    valid = torch.rand(shape, generator=laws.seeded(seed)) < 0.7
+    valid[0, 0] = True
+    num_items = int(valid.sum())
+    count = data.draw(st.integers(1, num_items))
+    hits = torch.zeros(num_items, dtype=torch.int64)
+    for first in range(num_items):
+        index = _lattice(valid, torch.tensor([first]), count=count)
+        assert first in index
+        hits[index] += 1
+    assert hits.tolist() == [count] * num_items
 
 
 def test_fixed_grid_has_no_probabilities() -> None:
