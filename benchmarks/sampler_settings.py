@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aps.tiou import pairwise_tiou
 from samplers import Candidates, count_from_ratio
 
 _NOISE = 0.1
+# Of the video, as fractions of its duration: what tIoU is with.
+_ACTIONS = torch.tensor([[0.1, 0.3], [0.35, 0.45], [0.6, 0.95]])
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,14 @@ class Setting:
             features = self._walk(generator)
         else:
             features = torch.randn(self.num_items, self.channels, generator=generator)
-        tiou = torch.rand(self.num_items, generator=generator).square()
+        start, duration = self._segments()
+        segments = torch.stack([start, start + duration], dim=1) / self.num_snippets
         return Candidates(
             num_items=self.num_items,
             valid=self._valid().to(device) if self.on_map else None,
             features=features.to(device),
-            tiou=tiou.to(device),
-            scale=(self._segments()[1] / self.num_snippets).to(device),
+            tiou=pairwise_tiou(segments, _ACTIONS).amax(dim=1).to(device),
+            scale=(duration / self.num_snippets).to(device),
         )
 
     def _valid(self) -> Tensor:

@@ -18,7 +18,7 @@ def cosine_spectrum(features: Float64[Tensor, "items channels"]) -> Spectrum:
     # The first division keeps the squares of the second from overflow and underflow.
     smallest = torch.finfo(features.dtype).tiny
     features = features / features.abs().amax(dim=1, keepdim=True).clamp(min=smallest)
-    features = features / features.norm(dim=1, keepdim=True).clamp(min=smallest)
+    features /= features.norm(dim=1, keepdim=True).clamp(min=smallest)
     if channels >= num_items:
         return spectrum_of(*torch.linalg.eigh(features @ features.T))
     log_weights, vectors = spectrum_of(*torch.linalg.eigh(features.T @ features))
@@ -36,7 +36,9 @@ def spectrum_of(
 
 def _orthonormal(vectors: Float64[Tensor, "items rank"]) -> Float64[Tensor, "items rank"]:
     # The Gram matrix squares the condition number, so that the vectors of the smallest
-    # eigenvalues are orthonormal to a few digits only. One Cholesky step restores the others.
+    # eigenvalues are orthonormal to a few digits only. One Cholesky step restores the others. Its
+    # factor is close to 1, so that a product with the inverse loses nothing, and takes a quarter.
     factor = torch.linalg.cholesky(vectors.T @ vectors, upper=True)
-    restored: Tensor = torch.linalg.solve_triangular(factor, vectors, upper=True, left=False)
-    return restored
+    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=True)
+    return vectors @ inverse
