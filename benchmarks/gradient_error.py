@@ -16,10 +16,9 @@ scale, which Adam and clipping take away.
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -27,12 +26,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.conditions import conditions
-from benchmarks.item_gradients import Contributions, of_videos
+from benchmarks.encoded_videos import encode_videos
+from benchmarks.intervals import mean, ratio_of_means, with_interval
+from benchmarks.item_gradients import Contributions
 from benchmarks.rows import RESULTS, Row, write_rows
-from examples.etad.checkpoint import load_checkpoint
-from examples.etad.config_loading import config_from
-from examples.etad.model.etad import ETAD
-from examples.etad.videos import find_videos, open_dataset
+from benchmarks.trained_run import CHECKPOINT, TrainedRun
 from samplers import (
     DPP,
     AbstractSampler,
@@ -49,7 +47,6 @@ RESULT = RESULTS / "gradient_error.json"
 STRATEGIES = (Random(), Grid(), Block(), FarthestPoint(), DPP(), GradientNorm())
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5)
 WEIGHTS = ("inverse_probability", "none")
-RESAMPLINGS = 2000
 
 
 def main() -> None:
@@ -66,16 +63,10 @@ def contributions(
     checkpoint_path: Path, *, num_videos: int
 ) -> Iterator[tuple[str, list[Contributions]]]:
     """Yield the untrained and the trained model by name, with its snippets' gradients."""
-    checkpoint = load_checkpoint(checkpoint_path)
-    config = config_from(checkpoint["config"])
-    videos = find_videos(config.data)
-    dataset = open_dataset(videos.training, config.data, classes=videos.classes)
-    for name in ("untrained", "trained"):
-        torch.manual_seed(config.train.seed)
-        model = ETAD(config)
-        if name == "trained":
-            model.load_state_dict(checkpoint["model"])
-        found = of_videos(model, dataset, config.detector, num_videos=num_videos)
+    run = TrainedRun.open(checkpoint_path)
+    for name, model in (("untrained", run.untrained_model()), ("trained", run.trained_model())):
+        videos = encode_videos(model, run.training, run.config.detector, num_videos=num_videos)
+        found = (Contributions.of(video.encoded, model.encode) for video in videos)
         yield name, list(tqdm(found, total=num_videos, desc=name))
 
 
@@ -99,11 +90,11 @@ def rows_of(name: str, videos: Sequence[Contributions], *, draws: int) -> Iterat
                     "strategy": type(strategy).__name__,
                     "ratio": ratio,
                     "weights": weights,
-                    "error": _with_interval(relative, _mean),
-                    "bias": _with_interval([error.bias for error in errors], _mean),
-                    "cosine": _with_interval([error.cosine for error in errors], _mean),
-                    "to_random": _with_interval(
-                        list(zip(relative, reference, strict=True)), _ratio_of_means
+                    "error": with_interval(relative, mean),
+                    "bias": with_interval([error.bias for error in errors], mean),
+                    "cosine": with_interval([error.cosine for error in errors], mean),
+                    "to_random": with_interval(
+                        list(zip(relative, reference, strict=True)), ratio_of_means
                     ),
                     **shared,
                 }
@@ -165,25 +156,6 @@ def _weights(
     return weight
 
 
-def _mean(values: Float64[Tensor, "... videos"]) -> Tensor:
-    return values.mean(dim=-1)
-
-
-def _ratio_of_means(values: Float64[Tensor, "... videos 2"]) -> Tensor:
-    mean = values.mean(dim=-2)
-    return mean[..., 0] / mean[..., 1]
-
-
-def _with_interval(values: Sequence[Any], statistic: Callable[[Tensor], Tensor]) -> list[float]:
-    """Return the ends of the 95 % interval with the statistic of all videos between them."""
-    per_video = torch.tensor(values, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(len(values), (RESAMPLINGS, len(values)), generator=generator)
-    resampled = statistic(per_video[drawn])
-    low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return [low, float(statistic(per_video)), high]
-
-
 def table(name: str, rows: Sequence[Row]) -> str:
     """Return the errors of one model as a markdown table."""
     lines = [
@@ -205,9 +177,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "checkpoint", type=Path, nargs="?", default=Path("runs/synthetic/checkpoint.pt")
-    )
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=CHECKPOINT)
     parser.add_argument("--videos", type=int, default=40, help="videos of the training set")
     parser.add_argument("--draws", type=int, default=100, help="samples per video and setting")
     parser.add_argument("--results", type=Path, default=RESULT, help="file for the rows")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from examples.etad.config import DetectorConfig
-from examples.etad.data.dataset import VideoDataset, collate
-from examples.etad.losses import detection_loss
-from examples.etad.model.etad import ETAD
 from sgs import SequentialGradientSampler
 from sgs.encoded import EncodedItems
 
@@ -59,22 +54,3 @@ def _gradient_of(encoded: EncodedItems, sampler: SequentialGradientSampler, item
     return torch.cat(
         [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
     )
-
-
-def of_videos(
-    model: ETAD, dataset: VideoDataset, config: DetectorConfig, *, num_videos: int
-) -> Iterator[Contributions]:
-    """Yield the contributions in the first videos, one by one, with the loss of training."""
-    model.train()
-    for number in range(num_videos):
-        batch = collate([dataset[number]])
-        # The same proposals and dropout for every model.
-        torch.manual_seed(number)
-        encoded = model.encode.encode(batch["frames"])
-        index = model.propose(1, gt_segments=batch["gt_segments"], features=encoded.features)
-        output = model.detector(encoded.features, model.propose.proposals[index])
-        losses = detection_loss(
-            output, batch["gt_segments"], gt_labels=batch["gt_labels"], config=config
-        )
-        losses["total"].backward()
-        yield Contributions.of(encoded, model.encode)
