@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.all_rows import AllRows
 from benchmarks.cases import HAND_WRITTEN
+from benchmarks.markdown import markdown
 from benchmarks.pictures import draw_memory, draw_sampler_time, draw_time
 from benchmarks.plan_choice import settings
 from benchmarks.rows import Row
@@ -50,11 +51,6 @@ def filled_in(text: str, rows: AllRows) -> str:
         filling = f"{begin}\n{table()}\n{end}"
         text = pattern.sub(lambda _, filling=filling: filling, text)
     return text
-
-
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
 
 def targets_table(found: Iterable[Target]) -> str:
