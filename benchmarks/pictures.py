@@ -29,7 +29,7 @@ def draw_memory(rows: Sequence[Row], path: Path) -> None:
     axes.grid(alpha=0.4)
     axes.set(xscale="log", xlabel="peak memory of a training step, GB")
     axes.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_time(rows: Sequence[Row], path: Path) -> None:
@@ -48,7 +48,7 @@ def draw_time(rows: Sequence[Row], path: Path) -> None:
     all_axes[0][0].set_ylabel("CPU step time, to naive")
     handles, labels = all_axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_method(axes: plt.Axes, method: str, rows: Sequence[Row]) -> None:
@@ -83,9 +83,9 @@ def draw_sampler_time(rows: Sequence[Row], path: Path) -> None:
     axes.grid(alpha=0.4)
     axes.set(xscale="log", yscale="log", xlabel="proposals", ylabel="time of a sample, ms")
     figure.legend(loc="outside right center", fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
-    figure.savefig(path, dpi=80, metadata={"Software": None})
+def save(figure: plt.Figure, path: Path, *, dpi: int = 80) -> None:
+    figure.savefig(path, dpi=dpi, metadata={"Software": None})
     plt.close(figure)
