@@ -15,23 +15,33 @@ def proportional_parts(size: Float64[Tensor, " items"], count: int) -> Int64[Ten
     share the rest. Every item of positive size has a positive probability. Where fewer than `count`
     sizes are positive, the other items share the rest equally.
     """
-    order = size.argsort(descending=True, stable=True)
-    falling = size[order]
-    falling = falling / falling[0] if falling[0] > 0 else torch.ones_like(falling)
-    # From the smallest on, so that no digits cancel.
-    tail = falling.flip(0).cumsum(dim=0).flip(0)
-    left = count - torch.arange(len(size), device=size.device)
-    certain = int(((falling > 0) & (falling * left >= tail)).sum())
+    falling, order = size.sort(descending=True, stable=True)
+    num_positive = int((falling > 0).sum())
+    certain = num_positive
+    if num_positive > count:
+        # However small the others are, a place is left for them.
+        certain = min(_num_certain(falling[:num_positive], count), count - 1)
     rest = falling[certain:]
-    if rest.numel() and rest[0] == 0:
-        rest = torch.ones_like(rest)
+    rest = rest / rest[0] if certain < num_positive else torch.ones_like(rest)
     parts = torch.full_like(order, ONE)
-    share = rest * ((count - certain) / rest.sum())
-    # Rounded up, or what is small could never be chosen; the largest makes up for it.
+    share = rest / rest.sum() * (count - certain)
     parts[certain:] = (share * ONE).ceil().long().clamp(max=ONE)
+    # Rounded up, or what is small could never be chosen; the largest makes up for it.
+    parts[:num_positive].clamp_(min=1)
     if rest.numel():
         parts[certain] -= parts.sum() - count * ONE
     return torch.empty_like(parts).scatter_(0, order, parts)
+
+
+def _num_certain(falling: Float64[Tensor, " positive"], count: int) -> int:
+    """Return how many of the largest sizes reach 1 / n of the rest, n being the places left.
+
+    In logarithms, or what is small beside the largest would be lost in their sums.
+    """
+    log_size = falling.log()
+    log_rest = log_size.flip(0).logcumsumexp(dim=0).flip(0)
+    left = (count - torch.arange(len(falling), device=falling.device)).clamp(min=0).double()
+    return int((log_size + left.log() >= log_rest).sum())
 
 
 def draw_systematically(

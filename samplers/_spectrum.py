@@ -36,9 +36,11 @@ def spectrum_of(
 
 def _orthonormal(vectors: Float64[Tensor, "items rank"]) -> Float64[Tensor, "items rank"]:
     # The Gram matrix squares the condition number, so that the vectors of the smallest
-    # eigenvalues are orthonormal to a few digits only. One Cholesky step restores the others. Its
-    # factor is close to 1, so that a product with the inverse loses nothing, and takes a quarter.
-    factor = torch.linalg.cholesky(vectors.T @ vectors, upper=True)
+    # eigenvalues are orthonormal to a few digits only. One Cholesky step restores the others. It
+    # changes every vector by those before it, hence those of the largest eigenvalues come first.
+    falling = vectors.flip(1)
+    factor = torch.linalg.cholesky(falling.T @ falling, upper=True)
+    # The factor is close to 1: a product with its inverse loses nothing, and takes a quarter.
     identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
     inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=True)
-    return vectors @ inverse
+    return falling @ inverse.flip(1)
