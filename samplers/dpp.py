@@ -71,9 +71,10 @@ class KernelDPP(AbstractSampler):
     """Choose a diverse subset, as `DPP`, by a kernel of your own.
 
     Candidates(kernel=...) is the matrix whose determinants weigh the subsets: symmetric and
-    positive semi-definite, of a rank of at least `count`; negative eigenvalues within the rounding
-    of its type count as 0. The time grows with num_items³: where the kernel is the product of
-    features, `DPP` takes a fraction of it.
+    positive semi-definite, of a rank of at least `count`. Negative eigenvalues within the rounding
+    of its type count as 0, and so do the positive ones that are no more than twice as large. The
+    time grows with num_items³: where the kernel is the product of features, `DPP` takes a fraction
+    of it.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"kernel"})
@@ -96,25 +97,17 @@ class KernelDPP(AbstractSampler):
         return k_dpp_probability(self._spectrum(candidates, count), count, jitter=0.0)
 
     def _spectrum(self, candidates: Candidates, count: int) -> Spectrum:
-        assert candidates.kernel is not None  # `requires` has been checked
-        kernel = finite_rows(self, "kernel", candidates.kernel)
-        rounding = 10 * torch.finfo(candidates.kernel.dtype).eps
-        largest = float(kernel.abs().max())
-        difference = float((kernel - kernel.T).abs().max())
-        if difference > rounding * largest:
-            raise ValueError(
-                f"{self!r}: expected a symmetric kernel, got entries that differ by {difference:g} "
-                "from their mirror image. Pass (kernel + kernel.T) / 2 if they should not."
-            )
+        kernel, rounding = self._kernel(candidates)
         weights, vectors = torch.linalg.eigh(kernel)
         negative = -float(weights[0])
-        if negative > rounding * largest * candidates.num_items:
+        if negative > rounding * candidates.num_items:
             raise ValueError(
                 f"{self!r}: expected a positive semi-definite kernel, got the eigenvalue "
                 f"{-negative:g}. Determinants would be negative. Add at least {negative:g} to the "
                 "diagonal."
             )
-        spectrum = spectrum_of(weights, vectors)
+        # Rounding makes eigenvalues of either sign, and about as large.
+        spectrum = spectrum_of(weights.where(weights > 2 * negative, 0.0), vectors)
         if len(spectrum.log_weights) < count:
             raise ValueError(
                 f"{self!r}: expected a kernel of rank {count} or more for count={count}, got rank "
@@ -122,3 +115,16 @@ class KernelDPP(AbstractSampler):
                 "value to the diagonal, e.g. 1e-2, or choose fewer items."
             )
         return spectrum
+
+    def _kernel(self, candidates: Candidates) -> tuple[Float64[Tensor, "items items"], float]:
+        """Return the kernel and how far off its entries may be by the rounding of its type."""
+        assert candidates.kernel is not None  # `requires` has been checked
+        kernel = finite_rows(self, "kernel", candidates.kernel)
+        rounding = 10 * torch.finfo(candidates.kernel.dtype).eps * float(kernel.abs().max())
+        difference = float((kernel - kernel.T).abs().max())
+        if difference > rounding:
+            raise ValueError(
+                f"{self!r}: expected a symmetric kernel, got entries that differ by {difference:g} "
+                "from their mirror image. Pass (kernel + kernel.T) / 2 if they should not."
+            )
+        return kernel, rounding

@@ -87,6 +87,25 @@ def test_more_items_than_the_rank_are_refused() -> None:
         KernelDPP().inclusion_probability(candidates, 4)
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
+)
+def test_rounding_of_the_type_adds_no_rank(dtype: torch.dtype) -> None:
+    kernel = random_kernel(40, 3, 0).to(dtype)
+    index = KernelDPP().sample(candidates_of(kernel), 3, generator=laws.seeded(0))
+    assert len(index) == 3
+    with pytest.raises(ValueError, match=r"rank 4 or more for count=4, got rank 3"):
+        KernelDPP().sample(candidates_of(kernel), 4)
+
+
+def test_small_eigenvalues_without_negative_ones_are_no_rounding() -> None:
+    kernel = torch.diag(torch.tensor([1.0, 2.0, 1e-9, 3e-9]))
+    probability = KernelDPP().inclusion_probability(candidates_of(kernel), 3)
+    torch.testing.assert_close(
+        probability, torch.tensor([1.0, 1.0, 0.25, 0.75], dtype=torch.float64), rtol=0, atol=1e-7
+    )
+
+
 def test_kernel_that_is_not_symmetric_is_refused() -> None:
     kernel = torch.eye(4)
     kernel[1, 2] = 0.25
