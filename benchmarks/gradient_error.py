@@ -31,6 +31,7 @@ from benchmarks.intervals import mean, ratio_of_means, with_interval
 from benchmarks.item_gradients import Contributions
 from benchmarks.rows import RESULTS, Row, write_rows
 from benchmarks.trained_run import CHECKPOINT, TrainedRun
+from benchmarks.variants import PivotalNorm, Stratified
 from samplers import (
     DPP,
     AbstractSampler,
@@ -44,7 +45,9 @@ from samplers import (
 )
 
 RESULT = RESULTS / "gradient_error.json"
-STRATEGIES = (Random(), Grid(), Block(), FarthestPoint(), DPP(), GradientNorm())
+STRATEGIES = (
+    Random(), Grid(), Block(), FarthestPoint(), DPP(), GradientNorm(), Stratified(), PivotalNorm(),
+)  # fmt: skip
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5)
 WEIGHTS = ("inverse_probability", "none")
 

@@ -54,6 +54,19 @@ def test_norms_find_the_only_snippet_that_matters() -> None:
     assert (found.relative, found.bias, found.cosine) == pytest.approx((0, 0, 1), abs=1e-6)
 
 
+def test_grid_is_the_worse_one_where_the_order_has_the_period_of_its_stride() -> None:
+    """As in a batch of two interleaved views: every grid of half the items has only one of them."""
+    interleaved = torch.ones(20)
+    interleaved[1::2] = -0.5
+    gram = interleaved[:, None] * interleaved
+    setting = {"ratio": 0.5, "weights": "inverse_probability", "draws": 200}
+    worse = errors_of(video(gram), Grid(), **setting).relative
+    assert worse > 2 * errors_of(video(gram), Random(), **setting).relative
+    in_turn = video(torch.block_diag(torch.ones(10, 10), torch.ones(10, 10)))
+    better = errors_of(in_turn, Grid(), **setting).relative
+    assert better < 0.1 * errors_of(in_turn, Random(), **setting).relative
+
+
 def test_gradients_of_items_add_up_to_that_of_the_call() -> None:
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
@@ -74,11 +87,11 @@ def test_gradients_of_items_add_up_to_that_of_the_call() -> None:
 def test_rows_hold_every_setting_and_their_intervals() -> None:
     uneven = video(torch.arange(1.0, 21.0).diag())
     rows = list(rows_of("toy", [ORTHOGONAL, uneven, ORTHOGONAL], draws=10))
-    assert len(rows) == len(RATIOS) * (6 * 2 - 1)
+    assert len(rows) == len(RATIOS) * (8 * 2 - 1)
     for row in rows:
         low, value, high = row["error"]
         assert low <= value <= high
     first = rows[0]
     assert (first["strategy"], first["weights"]) == ("Random", "inverse_probability")
     assert first["to_random"] == pytest.approx([1, 1, 1])
-    assert table("toy", rows).count("\n") == 1 + 11
+    assert table("toy", rows).count("\n") == 1 + 15
