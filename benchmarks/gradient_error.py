@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from benchmarks.conditions import conditions
 from benchmarks.encoded_videos import encode_videos
+from benchmarks.error_tables import error_table
 from benchmarks.intervals import mean, ratio_of_means, with_interval
 from benchmarks.item_gradients import Contributions
 from benchmarks.rows import RESULTS, Row, write_rows
@@ -58,7 +59,7 @@ def main() -> None:
     rows = []
     for name, videos in contributions(arguments.checkpoint, num_videos=arguments.videos):
         rows += list(rows_of(name, videos, draws=arguments.draws))
-        print(table(name, rows))
+        print(error_table(name, rows))
     write_rows(arguments.results, rows)
 
 
@@ -157,23 +158,6 @@ def _weights(
         index = strategy.sample(candidates, count, generator=generator)
         weight[draw, index] = value[index]
     return weight
-
-
-def table(name: str, rows: Sequence[Row]) -> str:
-    """Return the errors of one model as a markdown table."""
-    lines = [
-        f"| {name} | weights | {' | '.join(f'{ratio:.0%}' for ratio in RATIOS)} |",
-        "|---|---|" + "---:|" * len(RATIOS),
-    ]
-    own = [row for row in rows if row["model"] == name]
-    for strategy, weights in dict.fromkeys((row["strategy"], row["weights"]) for row in own):
-        cells = [
-            f"{row['error'][1]:.2f} ({row['cosine'][1]:.2f})"
-            for row in own
-            if (row["strategy"], row["weights"]) == (strategy, weights)
-        ]
-        lines.append(f"| {strategy} | {weights} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table whose first column holds names and whose others hold numbers."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], *, names: int = 1) -> str:
+    """Return a table whose first columns hold names and whose others hold numbers."""
+    rule = ["---"] * names + ["---:"] * (len(head) - names)
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))

@@ -1,4 +1,4 @@
-"""The pictures of docs/benchmarks.md."""
+"""The pictures of docs/benchmarks.md and docs/samplers.md."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,10 @@ from benchmarks.sampler_peers import PEERS
 from benchmarks.sampler_settings import HEADLINE
 
 GB = 1e9
+# Strategies of the picture: the others hide each other.
+_DRAWN = ("Random", "Grid", "Block", "DPP", "GradientNorm")
+_TICKS = (0.25, 0.5, 1, 2, 4)
+_MEASURES = {"error": "error, to the full gradient", "cosine": "cosine with the full gradient"}
 
 
 def draw_memory(rows: Sequence[Row], path: Path) -> None:
@@ -84,6 +88,50 @@ def draw_sampler_time(rows: Sequence[Row], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="proposals", ylabel="time of a sample, ms")
     figure.legend(loc="outside right center", fontsize="small")
     save(figure, path)
+
+
+def draw_errors(rows: Sequence[Row], path: Path) -> None:
+    """Draw error and cosine of weighted samples by ratio, with their intervals."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure, all_axes = plt.subplots(
+        len(_MEASURES),
+        len(models),
+        figsize=(9, 6.5),
+        sharex=True,
+        sharey="row",
+        layout="constrained",
+    )
+    for (measure, label), line in zip(_MEASURES.items(), all_axes, strict=True):
+        line[0].set_ylabel(label)
+        for model, axes in zip(models, line, strict=True):
+            own = [row for row in rows if row["model"] == model]
+            for strategy in _DRAWN:
+                _draw_strategy(axes, strategy, own, measure=measure)
+            axes.grid(alpha=0.4)
+    for model, above, below in zip(models, *all_axes, strict=True):
+        # The error of one without weights is a bias: only its direction can be compared.
+        _draw_strategy(
+            below, "FarthestPoint", [row for row in rows if row["model"] == model], measure="cosine"
+        )
+        above.set(title=f"{model} model", yscale="log", yticks=_TICKS)
+        above.yaxis.set_major_formatter("{x:g}")
+        above.yaxis.set_minor_formatter("")
+        below.set_xlabel("snippets with a gradient, %")
+    handles, labels = all_axes[-1][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    save(figure, path)
+
+
+def _draw_strategy(axes: plt.Axes, strategy: str, rows: Sequence[Row], *, measure: str) -> None:
+    """Draw one line, of weighted samples where there are any."""
+    own = [row for row in rows if row["strategy"] == strategy]
+    weights = own[0]["weights"]
+    own = [row for row in own if row["weights"] == weights]
+    ratios = [100 * row["ratio"] for row in own]
+    low, value, high = zip(*(row[measure] for row in own), strict=True)
+    label = strategy if weights == "inverse_probability" else f"{strategy}, no weights"
+    axes.plot(ratios, value, "o-", label=label, markersize=4)
+    axes.fill_between(ratios, low, high, alpha=0.15)
 
 
 def save(figure: plt.Figure, path: Path, *, dpi: int = 80) -> None:

@@ -20,15 +20,17 @@ from benchmarks.sampler_peers import (
     missing,
     refusal,
 )
-from benchmarks.sampler_settings import HEADLINE, Setting
+from benchmarks.sampler_settings import HEADLINE, LARGEST_KERNEL, Setting
 from samplers import (
     DPP,
     AbstractSampler,
     Block,
     Candidates,
     FarthestPoint,
+    GradientNorm,
     Grid,
     IoUBalanced,
+    KernelDPP,
     Random,
     ScaleBalanced,
 )
@@ -42,11 +44,15 @@ STRATEGIES: dict[str, AbstractSampler] = {
     "IoUBalanced": IoUBalanced(),
     "ScaleBalanced": ScaleBalanced(),
     "DPP": DPP(),
+    "KernelDPP": KernelDPP(),
     FARTHEST: FarthestPoint(start=0),
+    "GradientNorm": GradientNorm(),
 }
 # Beyond, a call takes 10 s to minutes on a CPU core.
 _LARGEST = {
     ("Block", PROBABILITY): HEADLINE.num_items,
+    ("KernelDPP", SAMPLE): LARGEST_KERNEL,
+    ("KernelDPP", PROBABILITY): LARGEST_KERNEL,
     (FARTHEST_CLUSTER, SAMPLE): HEADLINE.num_items,
     (TORCH_CLUSTER_64, SAMPLE): HEADLINE.num_items,
     (DPPY, SAMPLE): 2000,

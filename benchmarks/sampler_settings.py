@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from aps.tiou import pairwise_tiou
-from samplers import Candidates, count_from_ratio
+from samplers import DPP, Candidates, count_from_ratio
 
+# Items that still have a kernel. The time of what reads it grows with their third power.
+LARGEST_KERNEL = 2000
 _NOISE = 0.1
 # Of the video, as fractions of its duration: what tIoU is with.
 _ACTIONS = torch.tensor([[0.1, 0.3], [0.35, 0.45], [0.6, 0.95]])
@@ -56,15 +58,28 @@ class Setting:
             features = self._walk(generator)
         else:
             features = torch.randn(self.num_items, self.channels, generator=generator)
+        gradient_norm = torch.rand(self.num_items, generator=generator).square()
         start, duration = self._segments()
         segments = torch.stack([start, start + duration], dim=1) / self.num_snippets
         return Candidates(
             num_items=self.num_items,
             valid=self._valid().to(device) if self.on_map else None,
             features=features.to(device),
+            kernel=self._kernel(features.to(device)),
+            gradient_norm=gradient_norm.to(device),
             tiou=pairwise_tiou(segments, _ACTIONS).amax(dim=1).to(device),
             scale=(duration / self.num_snippets).to(device),
         )
+
+    def _kernel(self, features: Tensor) -> Tensor | None:
+        """Return the kernel of `DPP`."""
+        if self.num_items > LARGEST_KERNEL:
+            return None
+        features = torch.nn.functional.normalize(features.double())
+        jitter = DPP().jitter * torch.eye(
+            len(features), dtype=features.dtype, device=features.device
+        )
+        return features @ features.T + jitter
 
     def _valid(self) -> Tensor:
         """Return which proposals end within the video; row: duration, column: start."""
@@ -90,9 +105,10 @@ class Setting:
 
 
 HEADLINE = Setting()
+SNIPPETS = Setting(on_map=False, ratio=0.3)
 GAUSSIAN = Setting(features="gaussian", only_features=True)
 SETTINGS = [
-    Setting(on_map=False, ratio=0.3),
+    SNIPPETS,
     Setting(num_snippets=45),
     HEADLINE,
     Setting(num_snippets=256),

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from samplers import AbstractSampler, Random
+from samplers import AbstractSampler, Grid
 from sgs.batch_norm import coupled_batch_norm
 from sgs.distributed import bare, call_through, refuse_explicit_backward
 from sgs.encoded import EncodedItems
@@ -56,8 +56,9 @@ class SequentialGradientSampler(nn.Module):
             `micro_batch_size` if None. May be larger for speed.
         ratio: Fraction of the items of each video whose gradient is computed (γ), in (0, 1]. Stage
             3 costs in proportion.
-        sampler: How the subset is chosen; `Random()` if None. Strategies that look at features
-            choose after stage 1, those that look at gradients in the backward.
+        sampler: How the subset is chosen; `Grid()` if None, at equal distances along the items
+            from a random start. Strategies that look at features choose after stage 1, those that
+            look at gradients in the backward. See `docs/samplers.md`.
         weights: "inverse_probability" divides each sampled feature gradient by the item's inclusion
             probability: the expected gradient is the full one. "none" is the paper: it is γ times
             the full one for strategies with equal probabilities.
@@ -125,7 +126,7 @@ class SequentialGradientSampler(nn.Module):
         stem_cache_device: torch.device | str | None = None,
         check_replay: bool | float = True,
     ) -> None:
-        sampler = Random() if sampler is None else sampler
+        sampler = Grid() if sampler is None else sampler
         validate_options(
             encoder,
             sizes=(micro_batch_size, forward_micro_batch_size, kept_graphs),

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gradient_error import RATIOS, errors_of, rows_of, table
+from benchmarks.error_tables import error_table
+from benchmarks.gradient_error import RATIOS, errors_of, rows_of
 from benchmarks.item_gradients import Contributions
 from samplers import Block, GradientNorm, Grid, Random
 from sgs import SequentialGradientSampler
@@ -94,4 +95,4 @@ def test_rows_hold_every_setting_and_their_intervals() -> None:
     first = rows[0]
     assert (first["strategy"], first["weights"]) == ("Random", "inverse_probability")
     assert first["to_random"] == pytest.approx([1, 1, 1])
-    assert table("toy", rows).count("\n") == 1 + 15
+    assert error_table("toy", rows).count("\n") == 1 + 15
