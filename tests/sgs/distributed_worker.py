@@ -226,6 +226,11 @@ def ours(case: Case, items: Tensor) -> dict[str, Tensor]:
     for _ in range(case.steps):
         model.zero_grad()
         coupling_loss(model(items)).backward()
+    return whole_gradients(model)
+
+
+def whole_gradients(model: nn.Module) -> dict[str, Tensor]:
+    """Return the gradients by the names that the parameters have without a wrapper."""
     gradients = {}
     trained = [(name, p.grad) for name, p in model.named_parameters() if p.requires_grad]
     for name, gradient in trained:

@@ -1,15 +1,13 @@
 """Several processes under torchrun: the mean of the naive gradients, or a refusal."""
 
-import json
 import re
-from collections import defaultdict
 
 import pytest
 
 from tests.sgs.distributed_kinds import ALONE
 from tests.sgs.distributed_worker import CASES
 from tests.sgs.outcomes import ALL_KINDS, DISTRIBUTED, Exact, Refused, Undefined, outcome_in
-from tests.sgs.torchrun import output_of
+from tests.sgs.torchrun import outcomes_of
 
 FOREIGN_ROOT = "modules inside of the encoder are sharded, and so is a module around it"
 REFUSED = {
@@ -22,14 +20,7 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, list[str]]:
     """Run all cases in one group of two processes: most of the time is their start."""
-    # Two processes write at once: their lines may run together.
-    text = output_of("tests.sgs.distributed_worker")
-    decoder, found = json.JSONDecoder(), defaultdict(list)
-    while (start := text.find('{"case"')) >= 0:
-        row, end = decoder.raw_decode(text[start:])
-        found[row["case"]].append(row["outcome"])
-        text = text[start + end :]
-    return found
+    return outcomes_of("tests.sgs.distributed_worker")
 
 
 @pytest.mark.slow
