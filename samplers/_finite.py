@@ -1,7 +1,7 @@
 """Values that strategies can compare."""
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from samplers.base import AbstractSampler
@@ -22,12 +22,17 @@ def finite_rows(
     # One pass finds whether a sum is finite; only if it is not, rows are worth looking for.
     if values.sum().isfinite():
         return values
-    bad = (~values.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
-    if bad:
-        listed = ", ".join(map(str, bad[:_LISTED])) + (", ..." if len(bad) > _LISTED else "")
+    bad = ~values.isfinite().all(dim=1)
+    if bad.any():
         raise ValueError(
-            f"{sampler!r}: expected finite {name}, got NaN or infinity in {len(bad)} of "
-            f"{len(values)} rows: {listed}. Similarity to them is undefined. Look for an overflow "
-            "(e.g. in float16) in what computed them."
+            f"{sampler!r}: expected finite {name}, got NaN or infinity in {listed(bad)}. Nothing "
+            "can be chosen by them. Look for an overflow (e.g. in float16) in what computed them."
         )
     return values
+
+
+def listed(bad: Bool[Tensor, " items"]) -> str:
+    """Return how many rows are bad, and which."""
+    rows = bad.nonzero()[:, 0].tolist()
+    more = ", ..." if len(rows) > _LISTED else ""
+    return f"{len(rows)} of {len(bad)} rows: {', '.join(map(str, rows[:_LISTED]))}{more}"

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from samplers._finite import listed
 from samplers.base import AbstractSampler
 
 # Bins [0, 0.3), [0.3, 0.7) and [0.7, 1] of the paper.
@@ -28,10 +29,10 @@ def bins(
     lowest, highest = map(float, values.aminmax())
     # False also where a value is NaN.
     if not (lowest >= -_ROUNDING and highest <= 1 + _ROUNDING):
-        bad = (~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))).nonzero()
+        bad = ~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))
         raise ValueError(
-            f"{sampler!r}: expected {name} in [0, 1], got {values[bad[0]].item()!r} at position "
-            f"{int(bad[0])}. Pass a fraction; items without ground truth have tiou 0."
+            f"{sampler!r}: expected {name} in [0, 1], got {float(values[bad][0])!r} and the like "
+            f"in {listed(bad)}. Pass a fraction; items without ground truth have tiou 0."
         )
     low, high = (values >= torch.tensor(edge, dtype=values.dtype) for edge in _EDGES)
     return [member.nonzero()[:, 0] for member in (~low, low & ~high, high)]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from samplers._finite import finite_rows
+from samplers._finite import finite_rows, listed
 from samplers._proportional import ONE, draw_systematically, proportional_parts
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
@@ -47,10 +47,10 @@ class GradientNorm(AbstractSampler):
         assert candidates.gradient_norm is not None  # `requires` has been checked
         # On the CPU: a loop of small steps over few numbers.
         norms = finite_rows(self, "gradient_norm", candidates.gradient_norm.cpu()[:, None])[:, 0]
-        negative = (norms < 0).nonzero()
-        if len(negative):
+        negative = norms < 0
+        if negative.any():
             raise ValueError(
-                f"{self!r}: expected gradient_norm >= 0, got {float(norms[negative[0]]):g} at "
-                f"position {int(negative[0])}. Pass norms."
+                f"{self!r}: expected gradient_norm >= 0, got {float(norms[negative][0]):g} and the "
+                f"like in {listed(negative)}. Pass norms."
             )
         return proportional_parts(norms, count)

@@ -112,5 +112,7 @@ def test_values_outside_the_unit_interval_are_refused(
     sampler: AbstractSampler, field: str, value: float
 ) -> None:
     candidates = labelled(field, [0.5, value])
-    with pytest.raises(ValueError, match=rf"expected {field} in \[0, 1\], got .* at position 1"):
+    with pytest.raises(
+        ValueError, match=rf"expected {field} in \[0, 1\], got .* 1 of \d+ rows: 1\."
+    ):
         sampler.sample(candidates, 1)

@@ -181,8 +181,8 @@ def test_features_that_are_not_finite_are_refused() -> None:
 def test_at_most_five_bad_rows_are_listed() -> None:
     features = torch.full((7, 2), torch.inf)
     features[2] = 0
-    with pytest.raises(ValueError, match=r"in 6 of 7 rows: 0, 1, 3, 4, 5, \.\.\.\. Similarity"):
+    with pytest.raises(ValueError, match=r"in 6 of 7 rows: 0, 1, 3, 4, 5, \.\.\.\. Nothing"):
         DPP().sample(Candidates(num_items=7, features=features), 2)
     features[3:] = 0
-    with pytest.raises(ValueError, match=r"in 2 of 7 rows: 0, 1\. Similarity"):
+    with pytest.raises(ValueError, match=r"in 2 of 7 rows: 0, 1\. Nothing"):
         DPP().sample(Candidates(num_items=7, features=features), 2)

@@ -135,7 +135,7 @@ def test_what_is_read_is_refused_with_the_rows_if_it_is_not_finite(
     for row in (4, 2):
         values.select(0, row).view(-1)[row % values[0].numel()] = value
     candidates = replace(candidates, **{name: values})
-    rows = r"(2 of 6 rows: 2, 4\.|at position 2\.)"
+    rows = r"2 of 6 rows: 2, 4\."
     with pytest.raises(ValueError, match=rf"expected (finite )?{name}.* {rows}"):
         getattr(case.sampler, method)(candidates, 2)
 
