@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import paper_tables, plan_choice, sampler_time, sgs_time, table_3_time
+from benchmarks import paper_tables, picked_items, plan_choice, sampler_time, sgs_time, table_3_time
 from benchmarks.rows import Row, read_rows
 
 
@@ -19,6 +19,7 @@ class AllRows:
         table_3_time: Of steps, in the settings of table 3.
         choice: Of the planner's choices.
         sampler: Of drawing samples.
+        picked: Of what is drawn.
     """
 
     paper: Sequence[Row]
@@ -26,6 +27,7 @@ class AllRows:
     table_3_time: Sequence[Row]
     choice: Sequence[Row]
     sampler: Sequence[Row]
+    picked: Sequence[Row]
 
     @classmethod
     def read(cls) -> AllRows:
@@ -36,4 +38,5 @@ class AllRows:
             table_3_time=read_rows(table_3_time.result_of("cpu")),
             choice=read_rows(plan_choice.RESULT),
             sampler=read_rows(sampler_time.result_of("cpu")),
+            picked=read_rows(picked_items.RESULT),
         )

@@ -10,6 +10,8 @@ from pathlib import Path
 from benchmarks.all_rows import AllRows
 from benchmarks.cases import HAND_WRITTEN
 from benchmarks.markdown import markdown
+from benchmarks.picked_pictures import draw_features, draw_picked
+from benchmarks.picked_table import tables as picked_tables
 from benchmarks.pictures import draw_memory, draw_sampler_time, draw_time
 from benchmarks.plan_choice import settings
 from benchmarks.rows import Row
@@ -27,6 +29,8 @@ def main() -> None:
     draw_memory(rows.paper, DOCUMENT.parent / "benchmarks_memory.png")
     draw_time(rows.time, DOCUMENT.parent / "benchmarks_time.png")
     draw_sampler_time(rows.sampler, DOCUMENT.parent / "benchmarks_samplers.png")
+    draw_picked(rows.picked, DOCUMENT.parent / "picked_items.png")
+    draw_features(rows.picked, DOCUMENT.parent / "picked_features.png")
 
 
 def filled_in(text: str, rows: AllRows) -> str:
@@ -39,6 +43,7 @@ def filled_in(text: str, rows: AllRows) -> str:
         "ours": lambda: memory_table([row for row in rows.paper if row["table"] == "ours"]),
         "choices": lambda: choices_table(rows.choice),
         "samplers": lambda: samplers_table(rows.sampler),
+        "picked": lambda: picked_tables(rows.picked),
         "time": lambda: time_tables(rows.time),
     }
     for name, table in tables.items():

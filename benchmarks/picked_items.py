@@ -3,6 +3,10 @@
     python examples/etad/train.py                  # the model that is looked at
     python benchmarks/picked_items.py              # runs/synthetic/checkpoint.pt
 
+Last result, over 120 videos: `FarthestPoint` picks 1.63 (1.54 to 1.73) times as many snippets in
+actions as there are among all, `GradientNorm` 1.29, `DPP` 1.08; of proposals, 94 % of what
+`FarthestPoint` picks is short, where 50 % of all are, and `DPP` picks 52 %.
+
 Every strategy draws many times from each of the first videos of the training set; a measure is the
 mean over draws and videos, with its 95 % interval by bootstrap over videos, and its ratio to that
 of all items and to that of `Random`. One video and one draw of each strategy are kept for the two

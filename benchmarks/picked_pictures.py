@@ -22,7 +22,7 @@ DPI = 120
 # (name in the row, colour, marker, label)
 KINDS = (
     ("background", BACKGROUND, "s", "background"),
-    ("hard_negatives", BACKGROUND, "^", "background most like an action"),
+    ("hard_negatives", BACKGROUND, "^", "hard negative (background nearest to an action)"),
     ("foreground", ACTION, "o", "action"),
 )
 
@@ -109,8 +109,8 @@ def _draw_maps(figure: Figure, example: Row) -> None:
     figure.suptitle(f"{count} of {num_proposals:,} proposals", x=0.01, ha="left")
     handles = [
         Patch(color=PICKED, label="picked proposal"),
-        Patch(color=PICKED_ACTION, label="picked, tIoU ≥ 0.7 with an action"),
-        Patch(color=ACTION, label="other of tIoU ≥ 0.7"),
+        Patch(color=PICKED_ACTION, label="picked, tIoU ≥ 0.7"),
+        Patch(color=ACTION, label="not picked, tIoU ≥ 0.7"),
         Patch(color=OTHER, label="other proposal"),
     ]
     legend = all_axes.flat[-1].legend(

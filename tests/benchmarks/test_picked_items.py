@@ -1,25 +1,21 @@
 """What is said of picked items agrees with hand-made cases, and the script with both."""
 
+import math
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from matplotlib import colors
-from matplotlib.figure import Figure
 
-from benchmarks import picked_items, picked_pictures
-from benchmarks.embedding import embed
-from benchmarks.picked_items import example_of, rows_of
+from benchmarks import picked_items
+from benchmarks.picked_items import rows_of
 from benchmarks.picked_proposals import Proposals
 from benchmarks.picked_snippets import Snippets
-from benchmarks.rows import Row, read_rows
-from examples.etad.checkpoint import save_checkpoint
-from examples.etad.config_loading import load_config, override, to_dict
-from examples.etad.model.etad import ETAD
-from examples.etad.train import DEFAULT_CONFIG
-from tests.etad.test_train import SETTINGS
+from benchmarks.rows import read_rows
+from tests.benchmarks.tiny import tiny_checkpoint
 
+SHARES = ("foreground", "hard_negatives", "high_tiou", "short", "medium", "long")
+DISTANCES = (("from_mean", "to_all"), ("to_nearest", "to_random"), ("to_farthest", "to_random"))
 ACTION = torch.tensor([[0.5, 1.0]])
 # Four snippets on a line, the last two of them foreground.
 LINE = Snippets(torch.tensor([[0.0], [7.0], [8.0], [9.0]]), torch.ones(4), ACTION)
@@ -48,6 +44,12 @@ def test_snippets_on_a_line() -> None:
         "to_nearest": pytest.approx((7 + 0 + 0 + 1) / 4),
         "to_farthest": pytest.approx(7),
     }
+
+
+def test_snippet_is_where_its_centre_is() -> None:
+    action = torch.tensor([[0.55, 0.8]])
+    shown = Snippets(LINE.features, LINE.gradient_norm, action)
+    assert shown.is_foreground.tolist() == [False, False, True, False]
 
 
 def test_video_without_actions_is_background() -> None:
@@ -109,72 +111,6 @@ def test_balanced_strategies_do_what_they_are_for() -> None:
     assert rows["IoUBalanced"]["to_all"]["high_tiou"][1] > 2
 
 
-def test_embedding_keeps_groups_together_and_is_repeatable() -> None:
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(30, 5, generator=generator)
-    features[15:] += 20
-    points = embed(features)
-    assert torch.equal(points, embed(features))
-    first, second = points[:15], points[15:]
-    gap = (first.mean(dim=0) - second.mean(dim=0)).norm()
-    assert gap > 2 * max(float((g - g.mean(dim=0)).norm(dim=1).max()) for g in (first, second))
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are drawn, in place of files."""
-    figures: list[Figure] = []
-    monkeypatch.setattr(picked_pictures, "save", lambda figure, path, dpi: figures.append(figure))
-    return figures
-
-
-@pytest.fixture(scope="module")
-def example() -> Row:
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(16, 3, generator=generator)
-    shown = Snippets(features, torch.rand(16, generator=generator), ACTION)
-    row = example_of(shown, Proposals(features, ACTION, max_duration=16))
-    return {**row, "video_id": "toy", "duration_s": 8.0}
-
-
-def test_maps_show_the_picked_proposals(example: Row, drawn: list[Figure]) -> None:
-    picked_pictures.draw_picked([example], Path())
-    maps = [axes for axes in drawn[0].axes if axes.get_images()]
-    assert [axes.get_title() for axes in maps] == list(example["proposals"])
-    high = set(example["high_tiou"])
-    for axes, index in zip(maps, example["proposals"].values(), strict=True):
-        (image,) = axes.get_images()
-        kind = torch.from_numpy(image.get_array().filled(-1))[picked_pictures.valid_cells(example)]
-        assert (kind >= 2).nonzero()[:, 0].tolist() == index
-        assert set((kind % 2 == 1).nonzero()[:, 0].tolist()) == high
-
-
-def test_time_lines_show_the_picked_snippets(example: Row, drawn: list[Figure]) -> None:
-    picked_pictures.draw_picked([example], Path())
-    axes = drawn[0].axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(example["snippets"])
-    bars = [c for c in axes.collections if colors.same_color(c.get_facecolor(), "black")]
-    for bar, index in zip(bars, example["snippets"].values(), strict=True):
-        # Snippets of half a second.
-        starts_s = [float(path.vertices[:, 0].min()) for path in bar.get_paths()]
-        assert [int(start_s / 0.5) for start_s in starts_s] == index
-
-
-def test_points_show_the_picked_snippets(example: Row, drawn: list[Figure]) -> None:
-    picked_pictures.draw_features([example], Path())
-    for axes, (strategy, index) in zip(drawn[0].axes, example["snippets"].items(), strict=True):
-        assert axes.get_title() == strategy
-        outlined = [
-            point
-            for c in axes.collections
-            for point in c.get_offsets().tolist()
-            if colors.same_color(c.get_edgecolor(), "black")
-        ]
-        expected = [example["embedding"][item] for item in index]
-        torch.testing.assert_close(sorted(outlined), sorted(expected))
-        assert sum(len(c.get_offsets()) for c in axes.collections) == 16
-
-
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["picked_items.py", *arguments])
     picked_items.main()
@@ -183,14 +119,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_script_runs_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = override(
-        load_config(DEFAULT_CONFIG), [*SETTINGS, f"data.render_folder={tmp_path / 'set'}"]
-    )
-    content = {"model": ETAD(config).state_dict(), "config": to_dict(config), "classes": []}
-    save_checkpoint(tmp_path / "checkpoint.pt", content)
     sizes = ["--videos", "3", "--draws", "2", "--example", "0"]
     paths = ["--results", str(tmp_path / "rows.json"), "--pictures", str(tmp_path)]
-    run(monkeypatch, str(tmp_path / "checkpoint.pt"), *sizes, *paths)
+    run(monkeypatch, str(tiny_checkpoint(tmp_path)), *sizes, *paths)
     rows = read_rows(tmp_path / "rows.json")
     assert len(rows) == (1 + 6) + (1 + 7) + 1
     assert all((tmp_path / f"picked_{name}.png").exists() for name in ("items", "features"))
@@ -203,3 +134,46 @@ def test_example_is_one_of_the_videos(
     with pytest.raises(SystemExit):
         run(monkeypatch, "--videos", "3", "--example", "3")
     assert "--example 3: expected one of the 3 videos" in capsys.readouterr().err
+
+
+def test_committed_rows_are_whole() -> None:
+    rows = read_rows(picked_items.RESULT)
+    assert [row["what"] for row in rows].count("example") == 1
+    for row in rows:
+        if row["what"] != "example":
+            intervals = list(row["measures"].values())
+            intervals += [x for x in row.get("to_random", {}).values() if x is not None]
+            assert all(math.isfinite(low) and low <= x <= high for low, x, high in intervals)
+        assert not row["is_dirty"]
+
+
+def test_committed_rows_say_what_the_document_says() -> None:
+    rows = {(row["what"], row["strategy"]): row for row in read_rows(picked_items.RESULT)[:-1]}
+    of_snippets = {name: row for (what, name), row in rows.items() if what == "snippets"}
+    of_proposals = {name: row for (what, name), row in rows.items() if what == "proposals"}
+    for name in ("Random", "Grid"):
+        for row in (of_snippets[name], of_proposals[name]):
+            shares = [row["to_all"][share] for share in SHARES if share in row["to_all"]]
+            assert all(low - 0.01 <= 1 <= high + 0.01 for low, _, high in shares)
+    assert 0.9 < of_snippets["Grid"]["to_random"]["to_nearest"][2] < 1
+    assert of_snippets["Block"]["to_random"]["to_nearest"][1] == pytest.approx(2, abs=0.2)
+    farthest, dpp = of_snippets["FarthestPoint"], of_snippets["DPP"]
+    assert farthest["to_all"]["from_mean"][0] > 1
+    assert farthest["measures"]["foreground"][1] == pytest.approx(0.6, abs=0.03)
+    picked = dpp["count"] / dpp["num_items"]
+    assert picked * farthest["to_all"]["hard_negatives"][1] > 0.9
+    assert picked * dpp["to_all"]["hard_negatives"][2] < 0.5
+    for measure, to in (*((share, "to_all") for share in SHARES[:2]), *DISTANCES):
+        at_random, between, other = (
+            of_snippets[name][to][measure][1] for name in ("Random", "DPP", "FarthestPoint")
+        )
+        assert 0 < (between - at_random) / (other - at_random) < 0.5
+    assert of_snippets["GradientNorm"]["to_all"]["foreground"][0] > 1
+    assert of_snippets["GradientNorm"]["measures"]["foreground"][1] == pytest.approx(0.5, abs=0.05)
+    farthest, dpp = of_proposals["FarthestPoint"], of_proposals["DPP"]
+    assert farthest["measures"]["short"][0] > 0.9
+    assert farthest["measures"]["long"][2] < 0.01
+    assert farthest["to_all"]["high_tiou"][2] < 1
+    assert all(abs(dpp["to_all"][name][1] - 1) < 0.05 for name in ("short", "medium", "long"))
+    assert of_proposals["IoUBalanced"]["measures"]["high_tiou"][2] < 1 / 3
+    assert of_proposals["ScaleBalanced"]["to_all"]["high_tiou"][2] < 1
