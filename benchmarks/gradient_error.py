@@ -84,8 +84,17 @@ def rows_of(name: str, videos: Sequence[Contributions], *, draws: int) -> Iterat
             for weights in WEIGHTS:
                 if weights == "inverse_probability" and not strategy.has_inclusion_probability:
                     continue
+                # One for all videos: chance that they share would be missing from the interval.
+                generator = torch.Generator().manual_seed(0)
                 errors = [
-                    errors_of(video, strategy, ratio=ratio, weights=weights, draws=draws)
+                    errors_of(
+                        video,
+                        strategy,
+                        ratio=ratio,
+                        weights=weights,
+                        draws=draws,
+                        generator=generator,
+                    )
                     for video in videos
                 ]
                 relative = [error.relative for error in errors]
@@ -120,17 +129,41 @@ class Errors:
 
 
 def errors_of(
-    video: Contributions, strategy: AbstractSampler, *, ratio: float, weights: str, draws: int
+    video: Contributions,
+    strategy: AbstractSampler,
+    *,
+    ratio: float,
+    weights: str,
+    draws: int,
+    generator: torch.Generator,
 ) -> Errors:
     """Draw many times from one video."""
-    weight = _weights(video, strategy, ratio=ratio, weights=weights, draws=draws)
-    full = video.gram.sum()
+    candidates = Candidates(
+        num_items=len(video.gram), features=video.features, gradient_norm=video.gradient_norm
+    )
+    count = count_from_ratio(ratio, candidates.num_items)
+    value = torch.ones(candidates.num_items, dtype=torch.float64)
+    if weights == "inverse_probability":
+        value = 1 / strategy.inclusion_probability(candidates, count)
+    weight = torch.zeros(draws, candidates.num_items, dtype=torch.float64)
+    for draw in range(draws):
+        index = strategy.sample(candidates, count, generator=generator)
+        weight[draw, index] = value[index]
+    return _errors(video.gram, weight)
+
+
+def _errors(
+    gram: Float64[Tensor, "snippets snippets"], weight: Float64[Tensor, "draws snippets"]
+) -> Errors:
+    """Compare sums of the snippets' gradients, each times a weight, with their sum."""
+    draws = len(weight)
+    full = gram.sum()
     difference = weight - 1
-    squares = (difference @ video.gram * difference).sum(dim=1) / full
+    squares = (difference @ gram * difference).sum(dim=1) / full
     # Products of two different draws have the squared bias as their mean.
     total = difference.sum(dim=0)
-    pairs = (total @ video.gram @ total / full - squares.sum()) / (draws * (draws - 1))
-    products = weight @ video.gram
+    pairs = (total @ gram @ total / full - squares.sum()) / (draws * (draws - 1))
+    products = weight @ gram
     length = (products * weight).sum(dim=1).clamp(min=0).sqrt()
     cosine = (products.sum(dim=1) / (length * full.sqrt())).nan_to_num(nan=0.0)
     return Errors(
@@ -138,26 +171,6 @@ def errors_of(
         bias=math.sqrt(max(float(pairs), 0.0)),
         cosine=float(cosine.mean()),
     )
-
-
-def _weights(
-    video: Contributions, strategy: AbstractSampler, *, ratio: float, weights: str, draws: int
-) -> Float64[Tensor, "draws snippets"]:
-    """Return what each snippet's gradient is multiplied by, in every draw."""
-    num_items = len(video.gram)
-    candidates = Candidates(
-        num_items=num_items, features=video.features, gradient_norm=video.gradient_norm
-    )
-    count = count_from_ratio(ratio, num_items)
-    value = torch.ones(num_items, dtype=torch.float64)
-    if weights == "inverse_probability":
-        value = 1 / strategy.inclusion_probability(candidates, count)
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.zeros(draws, num_items, dtype=torch.float64)
-    for draw in range(draws):
-        index = strategy.sample(candidates, count, generator=generator)
-        weight[draw, index] = value[index]
-    return weight
 
 
 def parse_arguments() -> argparse.Namespace:

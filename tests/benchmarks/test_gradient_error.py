@@ -1,15 +1,16 @@
 """The errors of sampled gradients agree with closed forms."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchmarks.error_tables import error_table
-from benchmarks.gradient_error import RATIOS, errors_of, rows_of
+from benchmarks.gradient_error import RATIOS, Errors, errors_of, rows_of
 from benchmarks.item_gradients import Contributions
-from samplers import Block, GradientNorm, Grid, Random
+from samplers import AbstractSampler, Block, GradientNorm, Grid, Random
 from sgs import SequentialGradientSampler
 
 
@@ -23,16 +24,20 @@ ORTHOGONAL = video(torch.eye(20))
 EQUAL = video(torch.ones(20, 20))
 
 
+def errors(video: Contributions, strategy: AbstractSampler, **setting: Any) -> Errors:
+    return errors_of(video, strategy, generator=torch.Generator().manual_seed(0), **setting)
+
+
 def test_error_of_random_samples_of_orthogonal_gradients() -> None:
     """The variance of each weight is N / n - 1, and the gradients do not interact."""
-    found = errors_of(ORTHOGONAL, Random(), ratio=0.2, weights="inverse_probability", draws=500)
+    found = errors(ORTHOGONAL, Random(), ratio=0.2, weights="inverse_probability", draws=500)
     assert found.relative == pytest.approx(math.sqrt(20 / 4 - 1), rel=1e-9)
     assert found.bias < 0.2
     assert found.cosine == pytest.approx(math.sqrt(4 / 20), rel=1e-9)
 
 
 def test_unweighted_samples_fall_short_of_the_full_gradient() -> None:
-    found = errors_of(EQUAL, Random(), ratio=0.2, weights="none", draws=50)
+    found = errors(EQUAL, Random(), ratio=0.2, weights="none", draws=50)
     assert found.relative == pytest.approx(0.8, rel=1e-9)
     assert found.bias == pytest.approx(0.8, rel=1e-9)
     assert found.cosine == pytest.approx(1.0, rel=1e-9)
@@ -40,18 +45,16 @@ def test_unweighted_samples_fall_short_of_the_full_gradient() -> None:
 
 def test_weighted_samples_of_equal_gradients_are_exact() -> None:
     for strategy in (Random(), Grid(), GradientNorm()):
-        found = errors_of(EQUAL, strategy, ratio=0.2, weights="inverse_probability", draws=50)
+        found = errors(EQUAL, strategy, ratio=0.2, weights="inverse_probability", draws=50)
         assert found.relative == pytest.approx(0, abs=1e-6)
-    block = errors_of(EQUAL, Block(), ratio=0.2, weights="inverse_probability", draws=50)
+    block = errors(EQUAL, Block(), ratio=0.2, weights="inverse_probability", draws=50)
     assert block.relative > 0.1
 
 
 def test_norms_find_the_only_snippet_that_matters() -> None:
     gram = torch.zeros(20, 20)
     gram[7, 7] = 4.0
-    found = errors_of(
-        video(gram), GradientNorm(), ratio=0.05, weights="inverse_probability", draws=20
-    )
+    found = errors(video(gram), GradientNorm(), ratio=0.05, weights="inverse_probability", draws=20)
     assert (found.relative, found.bias, found.cosine) == pytest.approx((0, 0, 1), abs=1e-6)
 
 
@@ -61,11 +64,11 @@ def test_grid_is_the_worse_one_where_the_order_has_the_period_of_its_stride() ->
     interleaved[1::2] = -0.5
     gram = interleaved[:, None] * interleaved
     setting = {"ratio": 0.5, "weights": "inverse_probability", "draws": 200}
-    worse = errors_of(video(gram), Grid(), **setting).relative
-    assert worse > 2 * errors_of(video(gram), Random(), **setting).relative
+    worse = errors(video(gram), Grid(), **setting).relative
+    assert worse > 2 * errors(video(gram), Random(), **setting).relative
     in_turn = video(torch.block_diag(torch.ones(10, 10), torch.ones(10, 10)))
-    better = errors_of(in_turn, Grid(), **setting).relative
-    assert better < 0.1 * errors_of(in_turn, Random(), **setting).relative
+    better = errors(in_turn, Grid(), **setting).relative
+    assert better < 0.1 * errors(in_turn, Random(), **setting).relative
 
 
 def test_gradients_of_items_add_up_to_that_of_the_call() -> None:

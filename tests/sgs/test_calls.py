@@ -154,7 +154,7 @@ def test_two_calls_in_one_step_sum_their_gradients() -> None:
 def test_repr_shows_the_options() -> None:
     sampler = SequentialGradientSampler(nn.Linear(5, 4), micro_batch_size=3, ratio=0.3)
     assert "micro_batch_size=3" in repr(sampler)
-    assert "ratio=0.3, sampler=Random()" in repr(sampler)
+    assert "ratio=0.3, sampler=Grid(" in repr(sampler)
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5])

@@ -91,7 +91,12 @@ def test_dropout_is_replayed_when_the_first_pass_has_larger_micro_batches() -> N
     case = ENCODERS["dropout"]
     encoder, items = case.make(), case.items(NUM_ITEMS)
     sampler = SequentialGradientSampler(
-        encoder, micro_batch_size=2, forward_micro_batch_size=4, ratio=0.5, weights="none"
+        encoder,
+        micro_batch_size=2,
+        forward_micro_batch_size=4,
+        ratio=0.5,
+        sampler=Random(),
+        weights="none",
     )
     torch.manual_seed(2)
     gradients = run(encoder, lambda: sampler(items))[1]
