@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import paper_tables, picked_items, plan_choice, sampler_time, sgs_time, table_3_time
+from benchmarks import (
+    gradient_error,
+    paper_tables,
+    picked_items,
+    plan_choice,
+    sampler_time,
+    sgs_time,
+    table_3_time,
+)
 from benchmarks.rows import Row, read_rows
 
 
 @dataclass(frozen=True)
 class AllRows:
-    """What docs/benchmarks.md is made of.
+    """What the documents are made of.
 
     Attributes:
         paper: Of the paper's tables, by dry run.
@@ -20,6 +28,7 @@ class AllRows:
         choice: Of the planner's choices.
         sampler: Of drawing samples.
         picked: Of what is drawn.
+        error: Of the sampled gradient.
     """
 
     paper: Sequence[Row]
@@ -28,6 +37,7 @@ class AllRows:
     choice: Sequence[Row]
     sampler: Sequence[Row]
     picked: Sequence[Row]
+    error: Sequence[Row]
 
     @classmethod
     def read(cls) -> AllRows:
@@ -39,4 +49,5 @@ class AllRows:
             choice=read_rows(plan_choice.RESULT),
             sampler=read_rows(sampler_time.result_of("cpu")),
             picked=read_rows(picked_items.RESULT),
+            error=read_rows(gradient_error.RESULT),
         )

@@ -1,213 +1,76 @@
-"""Write the tables and pictures of docs/benchmarks.md from the rows of results.
+"""Write the tables and pictures of the documents from the rows of results.
 
 python -m benchmarks.document
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks import tables
 from benchmarks.all_rows import AllRows
-from benchmarks.cases import HAND_WRITTEN
-from benchmarks.markdown import markdown
+from benchmarks.error_tables import error_tables
 from benchmarks.picked_pictures import draw_features, draw_picked
 from benchmarks.picked_table import tables as picked_tables
-from benchmarks.pictures import draw_memory, draw_sampler_time, draw_time
-from benchmarks.plan_choice import settings
-from benchmarks.rows import Row
-from benchmarks.sampler_targets import sampler_targets
-from benchmarks.targets import GB, Target, encoder_flops, row_of, targets
-from sgs.planning.byte_size import readable_bytes
+from benchmarks.pictures import draw_errors, draw_memory, draw_sampler_time, draw_time
+from benchmarks.sampler_guide import guide_table
+from benchmarks.targets import targets
 
-ROOT = Path(__file__).parent.parent
-DOCUMENT = ROOT / "docs/benchmarks.md"
+DOCS = Path(__file__).parent.parent / "docs"
+BENCHMARKS, SAMPLERS = DOCS / "benchmarks.md", DOCS / "samplers.md"
+# The tables of each document, by the name that marks their place.
+Tables = Mapping[str, Callable[[], str]]
 
 
 def main() -> None:
     rows = AllRows.read()
-    DOCUMENT.write_text(filled_in(DOCUMENT.read_text(), rows))
-    draw_memory(rows.paper, DOCUMENT.parent / "benchmarks_memory.png")
-    draw_time(rows.time, DOCUMENT.parent / "benchmarks_time.png")
-    draw_sampler_time(rows.sampler, DOCUMENT.parent / "benchmarks_samplers.png")
-    draw_picked(rows.picked, DOCUMENT.parent / "picked_items.png")
-    draw_features(rows.picked, DOCUMENT.parent / "picked_features.png")
+    for path, tables_of in DOCUMENTS.items():
+        path.write_text(filled_in(path, tables_of(rows)))
+    draw_memory(rows.paper, DOCS / "benchmarks_memory.png")
+    draw_time(rows.time, DOCS / "benchmarks_time.png")
+    draw_sampler_time(rows.sampler, DOCS / "benchmarks_samplers.png")
+    draw_errors(rows.error, DOCS / "gradient_error.png")
+    draw_picked(rows.picked, DOCS / "picked_items.png")
+    draw_features(rows.picked, DOCS / "picked_features.png")
 
 
-def filled_in(text: str, rows: AllRows) -> str:
-    """Return the document with the tables that belong to these rows."""
-    tables: dict[str, Callable[[], str]] = {
-        "targets": lambda: targets_table(targets(rows)),
-        "table 3": lambda: table_3(rows.paper, rows.table_3_time),
-        "table 5": lambda: table_5(rows.paper),
-        "table 6": lambda: memory_table([row for row in rows.paper if row["table"] == "6"]),
-        "ours": lambda: memory_table([row for row in rows.paper if row["table"] == "ours"]),
-        "choices": lambda: choices_table(rows.choice),
-        "samplers": lambda: samplers_table(rows.sampler),
+def benchmarks_tables(rows: AllRows) -> Tables:
+    own = [row for row in rows.paper if row["table"] == "ours"]
+    table_6 = [row for row in rows.paper if row["table"] == "6"]
+    return {
+        "targets": lambda: tables.targets_table(targets(rows)),
+        "table 3": lambda: tables.table_3(rows.paper, rows.table_3_time),
+        "table 5": lambda: tables.table_5(rows.paper),
+        "table 6": lambda: tables.memory_table(table_6),
+        "ours": lambda: tables.memory_table(own),
+        "choices": lambda: tables.choices_table(rows.choice),
+        "samplers": lambda: tables.samplers_table(rows.sampler),
         "picked": lambda: picked_tables(rows.picked),
-        "time": lambda: time_tables(rows.time),
+        "time": lambda: tables.time_tables(rows.time),
     }
-    for name, table in tables.items():
+
+
+def samplers_tables(rows: AllRows) -> Tables:
+    return {
+        "guide": lambda: guide_table(rows.sampler, rows.error),
+        "errors": lambda: error_tables(rows.error),
+    }
+
+
+DOCUMENTS = {BENCHMARKS: benchmarks_tables, SAMPLERS: samplers_tables}
+
+
+def filled_in(path: Path, found: Tables) -> str:
+    """Return the document with these tables at their marks."""
+    text = path.read_text()
+    for name, table in found.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.S)
         if len(pattern.findall(text)) != 1:
-            raise ValueError(
-                f"{DOCUMENT.name}: expected {begin} and {end} once, one after another."
-            )
+            raise ValueError(f"{path.name}: expected {begin} and {end} once, one after another.")
         filling = f"{begin}\n{table()}\n{end}"
         text = pattern.sub(lambda _, filling=filling: filling, text)
     return text
-
-
-def targets_table(found: Iterable[Target]) -> str:
-    head = ("", "paper (V100)", "target", "ours", "met")
-    return markdown(head, (target.cells() for target in found))
-
-
-def table_3(rows: Sequence[Row], time_rows: Sequence[Row]) -> str:
-    head = (
-        "", "FLOPs", "paper (V100)", "memory, GB", "paper (V100)", "time on a CPU", "paper (V100)",
-    )  # fmt: skip
-    naive = encoder_flops(row_of(rows, "3", "naive"))
-    lines = []
-    for row in rows:
-        if row["table"] == "3":
-            paper = row["paper"]
-            lines.append(
-                (
-                    row["name"],
-                    f"{encoder_flops(row) / naive:.0%}",
-                    f"{paper['flops']} %",
-                    f"{row['peak_bytes'] / GB:.1f}",
-                    f"{paper['memory']}",
-                    _time_of(row, time_rows),
-                    f"{paper['time']} %",
-                )
-            )
-    return f"{markdown(head, lines)}\n\n{conditions_of(time_rows[0])}"
-
-
-def _time_of(row: Row, time_rows: Sequence[Row]) -> str:
-    """Return the time of a row, to naive."""
-    (timed,) = [timed for timed in time_rows if timed["method"] == row["name"]]
-    return f"{timed['relative_to']['naive'][1]:.0%}"
-
-
-def table_5(rows: Sequence[Row]) -> str:
-    head = (
-        "", "forward", "paper (V100)", "backward", "paper (V100)", "memory, GB", "paper (V100)",
-    )  # fmt: skip
-    lines = []
-    for row in rows:
-        if row["table"] == "5":
-            paper = row["paper"]
-            forward, backward = passes(row, naive=row_of(rows, "5", "naive"))
-            lines.append(
-                (
-                    row["name"],
-                    f"{forward:.0%}",
-                    f"{paper['forward']} %",
-                    f"{backward:.0%}",
-                    f"{paper['backward']} %",
-                    f"{row['peak_bytes'] / GB:.1f}",
-                    f"{paper['memory']}",
-                )
-            )
-    return markdown(head, lines)
-
-
-def passes(row: Row, *, naive: Row) -> tuple[float, float]:
-    """Return the operations of all forward and of all backward passes, each to naive.
-
-    What is counted as backward holds the forward pass that is repeated in it.
-    """
-    forward, backward = naive["flops"]["forward"], naive["flops"]["backward"]
-    if row["setting"]["method"] == "sgs":
-        both = forward + backward
-        repeated = row["flops"]["backward"] / both
-        return row["flops"]["forward"] / forward + repeated, repeated
-    # Several stages train one after the other, each as long as the first.
-    times = row["paper"]["forward"] / 30 if row["name"] == "multi-stage training" else 1
-    return (
-        times * row["flops"]["forward"] / forward,
-        times * row["flops"]["backward"] / backward,
-    )
-
-
-def memory_table(rows: Sequence[Row]) -> str:
-    head = ("", "memory, GB", "paper (V100)", "FLOPs of the encoder, T")
-    return markdown(
-        head,
-        (
-            (
-                row["name"],
-                f"{row['peak_bytes'] / GB:.2f}",
-                f"{row['paper'].get('memory', '-')}",
-                f"{encoder_flops(row) / 1e12:.1f}",
-            )
-            for row in rows
-        ),
-    )
-
-
-def choices_table(rows: Sequence[Row]) -> str:
-    head = ("", "budget", "chosen", "its peak", "best of all tried", "time to its")
-    lines = (
-        (
-            row["size"]["encoder"],
-            readable_bytes(row["budget_bytes"]),
-            settings(row["chosen"]),
-            readable_bytes(row["chosen_peak_bytes"]),
-            f"{settings(row['best'])} (of {row['num_tried']})",
-            _spread(row["chosen_to_best"]),
-        )
-        for row in rows
-    )
-    return f"{markdown(head, lines)}\n\n{machine_of(rows[0])}"
-
-
-def samplers_table(rows: Sequence[Row]) -> str:
-    return f"{targets_table(sampler_targets(rows))}\n\n{machine_of(rows[0])}"
-
-
-def time_tables(rows: Sequence[Row]) -> str:
-    columns = ("naive", "checkpoint", "GradCache", HAND_WRITTEN)
-    tables = []
-    for encoder in dict.fromkeys(row["size"]["encoder"] for row in rows):
-        own = [row for row in rows if row["size"]["encoder"] == encoder]
-        head = (encoder, "ratio", "step, ms", *(f"to {name}" for name in columns))
-        lines = [
-            (
-                row["method"],
-                f"{row['ratio']:.0%}",
-                f"{row['step_ms'][1]:.0f}",
-                *(_spread(row["relative_to"][name]) for name in columns),
-            )
-            for row in own
-        ]
-        tables.append(f"{conditions_of(own[0])}\n\n{markdown(head, lines)}")
-    return "\n\n".join(tables)
-
-
-def conditions_of(row: Row) -> str:
-    size = row["size"]
-    return (
-        f"{size['num_items']} snippets of {size['frames_per_snippet']} frames of "
-        f"{size['frame_size']}², {size['micro_batch_size']} per pass, {size['frozen_stages']} "
-        f"stages frozen; {machine_of(row)}"
-    )
-
-
-def machine_of(row: Row) -> str:
-    return (
-        f"{row['device']}, {row['threads']} thread, {row['dtype']}, torch {row['torch']}, "
-        f"{row['rounds']} rounds, commit {row['commit'][:7]}"
-        f"{' with changes' if row['is_dirty'] else ''}."
-    )
-
-
-def _spread(quartiles: Sequence[float]) -> str:
-    first, median, third = quartiles
-    return f"{median:.2f} ({first:.2f} to {third:.2f})"
 
 
 if __name__ == "__main__":

@@ -19,14 +19,10 @@ def error_tables(rows: Sequence[Row]) -> str:
 
 def error_table(model: str, rows: Sequence[Row]) -> str:
     """Return error and cosine by strategy, weights and ratio."""
-    own = rows_of_model(rows, model)
+    own = [row for row in rows if row["model"] == model]
     ratios = dict.fromkeys(row["ratio"] for row in own)
     head = (f"{model}: error (cosine)", "weights", *(f"{ratio:.0%}" for ratio in ratios))
     return markdown(head, _lines(own), names=2)
-
-
-def rows_of_model(rows: Sequence[Row], model: str) -> Sequence[Row]:
-    return [row for row in rows if row["model"] == model]
 
 
 def _lines(rows: Sequence[Row]) -> Iterator[Sequence[str]]:

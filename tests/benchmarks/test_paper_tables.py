@@ -6,7 +6,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import paper_tables
-from benchmarks.document import DOCUMENT
+from benchmarks.document import BENCHMARKS
 from benchmarks.dry_runs import NO_ENCODER, Setting
 from benchmarks.rows import read_rows
 from examples.etad.model.encoders.build import build_encoder
@@ -68,7 +68,7 @@ def test_one_block_takes_what_the_document_says() -> None:
         counter.assign([maps, gradient, *block.parameters(), *block.buffers()], "there before")
         with counter, torch.autocast("cpu", torch.bfloat16):
             block(maps).backward(gradient)
-    assert f"{counter.peak.total() / 1e9:.2f} GB for 16 snippets" in DOCUMENT.read_text()
+    assert f"{counter.peak.total() / 1e9:.2f} GB for 16 snippets" in BENCHMARKS.read_text()
 
 
 def test_features_on_disk_leave_the_detector_alone() -> None:
