@@ -93,14 +93,14 @@ class Candidates:
             )
         lengths = {"num_items": self.num_items}
         fits = tensor.ndim == len(sizes) and all(
-            lengths.get(size, length) == length
+            lengths.get(size, length) == length > 0
             for size, length in zip(sizes, tensor.shape, strict=True)
         )
         if not fits:
             wanted = ", ".join(str(lengths.get(size, size)) for size in sizes)
             raise ValueError(
                 f"Candidates({name}=...): expected shape [{wanted}] for num_items="
-                f"{self.num_items}, got {list(tensor.shape)}. Pass one row per item."
+                f"{self.num_items}, got {list(tensor.shape)}. Pass one row per item, none of them empty."
             )
 
     def _check_valid(self) -> None:
