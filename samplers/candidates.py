@@ -100,7 +100,8 @@ class Candidates:
             wanted = ", ".join(str(lengths.get(size, size)) for size in sizes)
             raise ValueError(
                 f"Candidates({name}=...): expected shape [{wanted}] for num_items="
-                f"{self.num_items}, got {list(tensor.shape)}. Pass one row per item, none of them empty."
+                f"{self.num_items}, got {list(tensor.shape)}. Pass one row per item, none of them "
+                "empty."
             )
 
     def _check_valid(self) -> None:
