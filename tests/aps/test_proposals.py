@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -8,6 +10,18 @@ def test_proposals_are_enumerated_by_duration_then_start() -> None:
     thirds = [[0, 1], [1, 2], [2, 3], [0, 2], [1, 3], [0, 3]]
     expected = torch.tensor(thirds, dtype=torch.float32) / 3
     assert torch.equal(dense_proposals(3), expected)
+
+
+@pytest.fixture
+def double_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double_by_default")
+def test_proposals_are_float32_whatever_the_default() -> None:
+    assert dense_proposals(3).dtype == torch.float32
 
 
 def test_128_snippets_have_8256_proposals() -> None:

@@ -1,13 +1,16 @@
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 
-from aps import ProposalSampler, dense_proposals, pairwise_tiou
+from aps import ProposalSampler, dense_proposals, pairwise_tiou, proposal_map
 from samplers import (
     DPP,
     AbstractSampler,
     Block,
+    Candidates,
     FarthestPoint,
     Grid,
     IoUBalanced,
@@ -40,6 +43,23 @@ def features() -> torch.Tensor:
     return torch.randn(2, NUM_SNIPPETS, 8, generator=torch.Generator().manual_seed(1))
 
 
+@dataclass(frozen=True)
+class Listening(AbstractSampler):
+    """The first items; keeps what it is told of them."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"features", "tiou", "scale"})
+    has_inclusion_probability = False
+
+    heard: list[Candidates] = field(default_factory=list)
+
+    def _sample(self, candidates: Candidates, count: int, generator: torch.Generator) -> Tensor:
+        self.heard.append(candidates)
+        return torch.arange(count)
+
+    def _inclusion_probability(self, candidates: Candidates, count: int) -> Tensor:
+        raise ValueError("It has none.")
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_every_strategy_keeps_the_same_number_for_every_video(strategy: AbstractSampler) -> None:
     index = sampler(strategy)(2, gt_segments=GT_SEGMENTS, features=features())
@@ -51,6 +71,35 @@ def test_every_strategy_keeps_the_same_number_for_every_video(strategy: Abstract
 
 def test_six_percent_of_8256_proposals_are_495() -> None:
     assert sampler(num_snippets=128)(3).shape == (3, 495)
+
+
+def test_strategy_hears_all_that_is_known_of_the_proposals_of_each_video() -> None:
+    strategy = Listening()
+    proposals = sampler(strategy)
+    gt_segments = [segments.double() for segments in GT_SEGMENTS]
+    proposals(2, gt_segments=gt_segments, features=features().requires_grad_())
+    dense = dense_proposals(NUM_SNIPPETS)
+    best = pairwise_tiou(dense, GT_SEGMENTS[0]).amax(dim=1)
+    for video, tiou in enumerate([best, torch.zeros(528)]):
+        heard = strategy.heard[video]
+        assert torch.equal(heard.valid, proposal_map(NUM_SNIPPETS))
+        torch.testing.assert_close(heard.scale, dense[:, 1] - dense[:, 0])
+        torch.testing.assert_close(heard.tiou, tiou)
+        torch.testing.assert_close(heard.features, proposals._mean_features(features()[video]))
+        # Nothing of the features' graph is kept, and nothing is back-propagated to them.
+        assert not heard.features.requires_grad
+
+
+def test_given_generator_is_the_only_source_of_randomness() -> None:
+    before = torch.get_rng_state()
+    drawn = sampler()(2)
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(drawn, sampler()(2))
+
+
+def test_longest_proposals_can_be_limited() -> None:
+    proposals = sampler(max_duration=5).proposals
+    assert torch.equal(proposals, dense_proposals(NUM_SNIPPETS, 5))
 
 
 def test_videos_are_sampled_on_their_own() -> None:
@@ -77,6 +126,10 @@ def test_evaluation_on_a_grid_is_fixed() -> None:
     first, second = proposals(1), proposals(2)
     assert first.shape == (1, 106)
     assert torch.equal(first.expand(2, -1), second)
+    lattice = Candidates(num_items=528, valid=proposal_map(NUM_SNIPPETS))
+    assert torch.equal(first[0], Grid(random_phase=False).sample(lattice, 106))
+    line = Grid(random_phase=False).sample(Candidates(num_items=528), 106)
+    assert not torch.equal(first[0], line)
 
 
 def test_balanced_strategy_sees_the_ground_truth_of_each_video() -> None:
@@ -93,6 +146,14 @@ def test_proposal_feature_is_the_mean_of_its_snippets() -> None:
     for position in (0, 31, 40, 300, 527):
         start, end = (dense_proposals(NUM_SNIPPETS)[position] * NUM_SNIPPETS).round().long()
         torch.testing.assert_close(means[position], features()[0, start:end].mean(dim=0))
+
+
+def test_feature_of_a_single_snippet_is_exact_however_many_went_before() -> None:
+    snippets = 1000 + features().reshape(1, -1, 1)
+    proposals = sampler(num_snippets=snippets.shape[1], max_duration=1)
+    assert torch.equal(proposals._mean_features(snippets[0]), snippets[0])
+    rounded = snippets[0].cumsum(dim=0).diff(dim=0)
+    assert not torch.equal(rounded, snippets[0][1:])
 
 
 def test_proposals_are_no_part_of_a_checkpoint() -> None:
@@ -152,6 +213,11 @@ def test_another_number_of_snippets_is_refused() -> None:
         sampler(DPP())(2, features=features()[:, :5])
 
 
+def test_features_without_channels_are_refused(raw_errors: None) -> None:
+    with pytest.raises(ValueError, match=r"expected shape \[2, 32, channels\].* got \[2, 32\]"):
+        sampler(DPP())(2, features=features()[..., 0])
+
+
 def test_seed_in_place_of_a_generator_is_refused(raw_errors: None) -> None:
     with pytest.raises(TypeError, match=r"generator=3\): expected a torch.Generator or None"):
         ProposalSampler(num_snippets=8, generator=3)
@@ -165,3 +231,15 @@ def test_no_videos_give_no_index(training: bool) -> None:
 def test_half_precision_does_not_reach_the_proposals() -> None:
     proposals = ProposalSampler(num_snippets=1000, max_duration=1).bfloat16().proposals
     assert len(proposals[:, 0].unique()) == 1000
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("ratio", [0.06, 1.0])
+def test_index_lies_on_the_device_of_the_module(training: bool, ratio: float) -> None:
+    proposals = sampler(IoUBalanced(), ratio=ratio, evaluation_ratio=ratio).train(training)
+    expected = proposals(2, gt_segments=GT_SEGMENTS)
+    moved = sampler(IoUBalanced(), ratio=ratio, evaluation_ratio=ratio).train(training).cuda()
+    index = moved(2, gt_segments=GT_SEGMENTS)
+    assert index.is_cuda
+    assert torch.equal(index.cpu(), expected)
