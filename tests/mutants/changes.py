@@ -25,6 +25,7 @@ class Change:
         diff: The lines before (each behind a -) and after (behind a +).
         text: The changed module.
         lines: First and last line of what must run for the change to be noticed.
+        is_definition: Whether the import of the module runs it.
     """
 
     file: str
@@ -32,6 +33,7 @@ class Change:
     diff: str
     text: str
     lines: tuple[int, int]
+    is_definition: bool
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def changes_of(file: str, text: str) -> list[Change]:
             ast.parse(changed)
             if changed != text and changed not in found:
                 diff = _diff(text, changed)
-                found[changed] = Change(file, scope, diff, changed, place.lines)
+                found[changed] = Change(
+                    file, scope, diff, changed, place.lines, place.is_definition
+                )
     return list(found.values())
 
 

@@ -132,7 +132,8 @@ def bounds(node: ast.Slice, source: Source) -> Iterator[Edit]:
 def call(node: ast.Call, source: Source) -> Iterator[Edit]:
     """Leave an argument or the call itself out, or swap two arguments."""
     arguments = [*node.args, *node.keywords]
-    for position in range(len(arguments)):
+    # Without one of its first arguments a call fails at once.
+    for position in range(max(1, len(node.args) - 1), len(arguments)):
         yield source.cut(arguments, position)
     called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
     pairs = zip(node.args, node.args[1:], strict=False)

@@ -3,10 +3,14 @@
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
 import pytest
+
+# The exit status of a fork in which nothing could be tried.
+BROKEN = 70
 
 
 class Fork:
@@ -19,6 +23,10 @@ class Fork:
         self._pipe.write(json.dumps(answer) + "\n")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.tell(failed=report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.tell(failed=report.nodeid)
 
@@ -40,10 +48,18 @@ def forked(
     process = os.fork()
     if process == 0:
         os.close(read)
-        session.config.pluginmanager.register(plugin(os.fdopen(write, "w", buffering=1)))
+        try:
+            session.config.pluginmanager.register(plugin(os.fdopen(write, "w", buffering=1)))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(BROKEN)
         return None
     os.close(write)
     with os.fdopen(read) as pipe:
         # The last line of a fork that was ended may be half a line.
         told = [json.loads(line) for line in pipe if line.endswith("\n")]
-    return told, os.waitpid(process, 0)[1] == 0
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    # What takes too long is ended by a signal, of negative number.
+    if status > 0 and not any("failed" in x for x in told):
+        raise SystemExit(f"A fork ended with {status}, although no test failed.")
+    return told, status == 0

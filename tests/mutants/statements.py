@@ -29,12 +29,6 @@ def augmented(node: ast.AugAssign, source: Source) -> Iterator[Edit]:
     yield source.swapped(node.target, node.value, old=f"{old}=", new="=")
 
 
-def returned(node: ast.Return, source: Source) -> Iterator[Edit]:
-    """Return nothing."""
-    if node.value is not None:
-        yield source.replaced(node.value, "None")
-
-
 def raised(node: ast.Raise, source: Source) -> Iterator[Edit]:
     """Go on instead."""
     yield source.replaced(node, "pass")
@@ -75,7 +69,6 @@ CHANGES: dict[type, Callable[..., Iterator[Edit]]] = {
     ast.Expr: expression,
     ast.Assign: assignment,
     ast.AugAssign: augmented,
-    ast.Return: returned,
     ast.Raise: raised,
     ast.Break: stopped,
     ast.Continue: stopped,

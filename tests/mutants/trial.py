@@ -1,0 +1,98 @@
+"""One change: how it gets into the library, and the tests that may notice it."""
+
+import gc
+import resource
+import signal
+from collections.abc import Iterator, Mapping
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any, TextIO
+
+import pytest
+
+from tests.mutants.changes import Change
+from tests.mutants.fork import Fork
+from tests.mutation import ROOT
+
+COLLECTION_S = 60
+# Of address space, beyond what is taken already.
+SPARE_BYTES = 8 * 2**30
+
+
+class Trial(Fork):
+    """Runs the tests that reach a change until one fails.
+
+    Args:
+        pipe: See `Fork`.
+        session: Where they run.
+        change: What is tried.
+        limits_s: How long each test may take, in the order in which they run.
+    """
+
+    def __init__(
+        self,
+        pipe: TextIO,
+        session: pytest.Session,
+        *,
+        change: Change,
+        limits_s: Mapping[str, float],
+    ) -> None:
+        super().__init__(pipe)
+        self._limits_s = limits_s
+        path = str(ROOT / change.file)
+        if change.is_definition:
+            _serve(path, change.text)
+        else:
+            self.pytest_runtestloop(session)
+            _put_into_functions(path, change.text)
+        signal.setitimer(signal.ITIMER_REAL, COLLECTION_S)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + SPARE_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        by_name = {item.nodeid: item for item in session.items}
+        # The names of some tests hold the repr of what they test, and change with it.
+        session.items = [by_name[name] for name in self._limits_s if name in by_name]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._limits_s[item.nodeid])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        # What no test reaches survives.
+        super().pytest_sessionfinish(exitstatus % pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+def _serve(path: str, text: str) -> None:
+    """Let the import of one file find another text."""
+    get_data, path_stats = SourceFileLoader.get_data, SourceFileLoader.path_stats
+
+    def changed_data(self: SourceFileLoader, name: str) -> bytes:
+        return text.encode() if name == path else get_data(self, name)
+
+    def changed_stats(self: SourceFileLoader, name: str) -> Any:
+        if name == path:
+            raise OSError("Python then neither reads nor writes a compiled file.")
+        return path_stats(self, name)
+
+    SourceFileLoader.get_data, SourceFileLoader.path_stats = changed_data, changed_stats  # type: ignore[method-assign]
+
+
+def _put_into_functions(path: str, text: str) -> None:
+    """Give the functions of a file, wherever they are in use, the code of another text."""
+    codes = {code.co_qualname: code for code in _codes(compile(text, path, "exec"))}
+    for found in gc.get_objects():
+        # Not isinstance: it asks some objects for their class, and they warn.
+        if type(found) is FunctionType and found.__code__.co_filename == path:
+            found.__code__ = codes[found.__code__.co_qualname]
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
