@@ -18,6 +18,7 @@ from samplers import (
     Random,
     ScaleBalanced,
 )
+from tests.samplers.other_device import ELSEWHERE, Elsewhere, OtherDevice
 
 STRATEGIES = [
     Random(),
@@ -233,13 +234,13 @@ def test_half_precision_does_not_reach_the_proposals() -> None:
     assert len(proposals[:, 0].unique()) == 1000
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("ratio", [0.06, 1.0])
 def test_index_lies_on_the_device_of_the_module(training: bool, ratio: float) -> None:
-    proposals = sampler(IoUBalanced(), ratio=ratio, evaluation_ratio=ratio).train(training)
-    expected = proposals(2, gt_segments=GT_SEGMENTS)
-    moved = sampler(IoUBalanced(), ratio=ratio, evaluation_ratio=ratio).train(training).cuda()
-    index = moved(2, gt_segments=GT_SEGMENTS)
-    assert index.is_cuda
-    assert torch.equal(index.cpu(), expected)
+    options = {"ratio": ratio, "evaluation_ratio": ratio}
+    here, there = (sampler(IoUBalanced(), **options).train(training) for _ in range(2))
+    there.valid = Elsewhere(there.valid)
+    with OtherDevice():
+        index = there(2, gt_segments=GT_SEGMENTS)
+    assert index.device == ELSEWHERE
+    assert torch.equal(index.inner, here(2, gt_segments=GT_SEGMENTS))
