@@ -61,10 +61,10 @@ def membership(
     how many weights are still to be drawn as `draw_subset` walks down the table.
     """
     state = size_weights
-    probability = torch.zeros_like(log_weights)
+    probability = torch.empty_like(log_weights)
     for n in reversed(range(len(log_weights))):
         # Degrees above n + 1 have e = 0 and carry no state: 0 / 0 there means 0.
-        taken = (log_weights[n] + table[n, :-1] - table[n + 1, 1:]).exp().nan_to_num(nan=0.0)
+        taken = (log_weights[n] + table[n, :-1] - table[n + 1, 1:]).exp().nan_to_num()
         moved = state[1:] * taken
         probability[n] = moved.sum()
         state = torch.cat([state[:1], state[1:] - moved])

@@ -33,7 +33,12 @@ class Recorder(Fork):
         finally:
             sys.settrace(None)
             seconds = time.perf_counter() - started_s
-            self.tell(test=item.nodeid, seconds=seconds, lines=self._by_file())
+            self.tell(
+                name=item.nodeid,
+                position=item.session.items.index(item),
+                seconds=seconds,
+                lines=self._by_file(),
+            )
 
     def _enter(self, frame: FrameType, event: str, argument: object) -> Any:
         if not frame.f_code.co_filename.startswith(self._folders):

@@ -27,7 +27,8 @@ class Trial(Fork):
         pipe: See `Fork`.
         session: Where they run.
         change: What is tried.
-        limits_s: How long each test may take, in the order in which they run.
+        limits_s: How long tests may take, by their position in the session, in the order in
+            which they run.
     """
 
     def __init__(
@@ -36,10 +37,10 @@ class Trial(Fork):
         session: pytest.Session,
         *,
         change: Change,
-        limits_s: Mapping[str, float],
+        limits_s: Mapping[int, float],
     ) -> None:
         super().__init__(pipe)
-        self._limits_s = limits_s
+        self._limits_s: Mapping[Any, float] = limits_s
         path = str(ROOT / change.file)
         if change.is_definition:
             _serve(path, change.text)
@@ -53,9 +54,11 @@ class Trial(Fork):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        by_name = {item.nodeid: item for item in session.items}
-        # The names of some tests hold the repr of what they test, and change with it.
-        session.items = [by_name[name] for name in self._limits_s if name in by_name]
+        # By position: the names of some tests hold the repr of what they test, and change with it.
+        items = session.items
+        self._limits_s = {items[x].nodeid: limit for x, limit in self._limits_s.items()}
+        by_name = {item.nodeid: item for item in items}
+        session.items = [by_name[name] for name in self._limits_s]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:

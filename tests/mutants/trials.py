@@ -41,7 +41,7 @@ class Trials:
         self._changes = changes
         self._packages = packages
         self._report = report
-        self._tests: dict[str, dict[str, Any]] = {}
+        self._tests: list[dict[str, Any]] = []
         self._noticed: Counter[str] = Counter()
         self._is_fork = False
 
@@ -57,7 +57,7 @@ class Trials:
         told, passed = recorded
         if not passed:
             raise SystemExit(f"The tests fail without a change: {[x.get('failed') for x in told]}")
-        self._tests = {x["test"]: x for x in told}
+        self._tests = told
         self._try(session, [x for x in self._changes if x.is_definition])
 
     @pytest.hookimpl(tryfirst=True)
@@ -78,13 +78,20 @@ class Trials:
             self._noticed.update(x["failed"] for x in told)
             self._report(change, survived)
 
-    def _limits_s(self, change: Change) -> Mapping[str, float]:
+    def _limits_s(self, change: Change) -> Mapping[int, float]:
         """Return how long each test may take that reaches a change, the most promising first."""
-        first, last = change.lines
-        reaching = [
-            test
-            for test, record in self._tests.items()
-            if any(first <= line <= last for line in record["lines"].get(change.file, ()))
-        ]
-        reaching.sort(key=lambda test: (-self._noticed[test], self._tests[test]["seconds"]))
-        return {test: SLACK_S + FACTOR * self._tests[test]["seconds"] for test in reaching}
+
+        def is_missed_by(test: dict[str, Any]) -> bool:
+            first, last = change.lines
+            lines = test["lines"].get(change.file, ())
+            return not any(first <= line <= last for line in lines)
+
+        def order(test: dict[str, Any]) -> tuple[bool, int, float]:
+            return is_missed_by(test), -self._noticed[test["name"]], test["seconds"]
+
+        # What a definition makes, e.g. the hash of a dataclass, has no lines.
+        reaching = [x for x in self._tests if change.is_definition or not is_missed_by(x)]
+        return {
+            test["position"]: SLACK_S + FACTOR * test["seconds"]
+            for test in sorted(reaching, key=order)
+        }

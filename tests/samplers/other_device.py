@@ -86,7 +86,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     is_elsewhere = [isinstance(x, Elsewhere) for x in tensors]
     # Single numbers and positions may come from the CPU, but not go there.
     may_differ = "index" in func.name() and is_elsewhere[0]
-    if any(is_elsewhere) and not may_differ and not func.name().startswith("aten::copy_"):
+    if any(is_elsewhere) and not may_differ:
         strays = [x for x in tensors if not isinstance(x, Elsewhere) and x.ndim]
         if strays:
             raise RuntimeError(f"{func}: expected all tensors on the same device")

@@ -177,6 +177,7 @@ def test_missing_probabilities_are_refused_with_reason_and_way_out(case: Case) -
 @every_strategy
 def test_strategy_is_an_immutable_value(case: Case) -> None:
     sampler = case.sampler
+    assert isinstance(sampler.requires, frozenset)
     assert pickle.loads(pickle.dumps(sampler)) == sampler
     assert hash(dataclasses.replace(sampler)) == hash(sampler)
     assert eval(repr(sampler), vars(samplers)) == sampler

@@ -56,6 +56,19 @@ def test_subsets_against_their_products() -> None:
         laws.check_frequencies([counts[subset] for subset in subsets], [1.0] * len(subsets))
 
 
+@pytest.mark.parametrize(("uniform", "is_drawn"), [(1 - 1e-12, True), (1 - 1e-14, False)])
+def test_weight_is_drawn_up_to_its_probability(
+    uniform: float, is_drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second of two weights has probability 1 - 1e-13: single precision rounds it to 1.
+    log_weights = torch.tensor([1.0, 1e13], dtype=torch.float64).log()
+    drawn = torch.full((2,), uniform, dtype=torch.float64)
+    monkeypatch.setattr(torch, "rand", lambda *_, dtype, **__: drawn.to(dtype))
+    table = log_polynomials(log_weights, 1)
+    subset = draw_subset(log_weights, table, size=1, generator=laws.seeded(0))
+    assert (subset == [1]) is is_drawn
+
+
 @pytest.mark.parametrize("size", [0, 1, 5])
 def test_subset_has_its_size(size: int) -> None:
     table = log_polynomials(WEIGHTS.log(), 5)
@@ -70,6 +83,8 @@ def test_membership_against_enumeration_over_sizes() -> None:
         total = elementary_symmetric(WEIGHTS.tolist(), size)
         for subset in combinations(range(5), size):
             expected[list(subset)] += size_weight * WEIGHTS[list(subset)].prod() / total
-    table = log_polynomials(WEIGHTS.log(), 3)
-    probability = membership(WEIGHTS.log(), table, size_weights=size_weights)
+    log_weights = WEIGHTS.log()
+    table = log_polynomials(log_weights, 3)
+    probability = membership(log_weights, table, size_weights=size_weights)
     torch.testing.assert_close(probability, expected, rtol=1e-12, atol=0)
+    assert torch.equal(log_weights, WEIGHTS.log())
