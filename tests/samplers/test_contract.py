@@ -195,3 +195,11 @@ def test_sampling_keeps_no_graph_and_changes_no_input(case: Case) -> None:
     case.sampler.sample(candidates, 3, generator=laws.seeded(0))
     assert features.grad_fn is None
     assert torch.equal(features, before)
+
+
+@strategies_with_probability
+@pytest.mark.parametrize("field", ["features", "gradient_norm", "kernel"])
+def test_probabilities_keep_no_graph(case: Case, field: str) -> None:
+    candidates = case.candidates(size=8)
+    getattr(candidates, field).requires_grad_()
+    assert not case.sampler.inclusion_probability(candidates, 3).requires_grad

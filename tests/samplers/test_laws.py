@@ -140,6 +140,17 @@ def test_abstract_strategy_cannot_be_built() -> None:
         AbstractSampler()  # type: ignore[abstract]
 
 
+@pytest.mark.parametrize(
+    "missing", ["has_inclusion_probability", "_sample", "_inclusion_probability"]
+)
+def test_strategy_that_lacks_a_member_cannot_be_built(missing: str) -> None:
+    members = {name: vars(Broken)[name] for name in sorted(AbstractSampler.__abstractmethods__)}
+    type("Complete", (AbstractSampler,), members)()
+    del members[missing]
+    with pytest.raises(TypeError, match=f"abstract method '?{missing}"):
+        type("Lacking", (AbstractSampler,), members)()
+
+
 def test_right_strategy_passes_what_the_broken_ones_fail() -> None:
     laws.check_same_seed(Random(), CANDIDATES, 5)
     laws.check_seeds_differ(Random(), CANDIDATES, 5)
