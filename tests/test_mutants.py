@@ -30,10 +30,10 @@ def changed(text: str) -> set[str]:
         ("x = 'name'", ["pass", "x = 'XXnameXX'"]),
         ("x = a if b else c", ["pass", "x = a", "x = c"]),
         ("x = a and b", ["pass", "x = a or b", "x = a", "x = b"]),
-        ("x = f(a, b=c)", ["pass", "x = f(b=c)", "x = f(a)", "x = a"]),
-        ("x = a.f(b)", ["pass", "x = a.f()", "x = a"]),
-        ("x = f(a, b)", ["pass", "x = f(b)", "x = f(a)", "x = f(b, a)", "x = a"]),
-        ("x = min(a, b)", ["pass", "x = max(a, b)", "x = min(b)", "x = min(a)", "x = a"]),
+        ("x = f(a, b=c)", ["pass", "x = f(a)", "x = a"]),
+        ("x = a.f(b)", ["pass", "x = a"]),
+        ("x = f(a, b)", ["pass", "x = f(a)", "x = f(b, a)", "x = a"]),
+        ("x = min(a, b)", ["pass", "x = max(a, b)", "x = min(a)", "x = a"]),
         ("x = a[1:]", ["pass", "x = a[:]", "x = a[2:]"]),
         ("x = {a, b}", ["pass", "x = {b}", "x = {a}"]),
         ("x = [a for a in b if c]", ["pass", "x = [a for a in b if True]"]),
@@ -42,7 +42,7 @@ def changed(text: str) -> set[str]:
         ("if a:\n    f()", ["if False:", "if True:", "    pass"]),
         ("for x in a:\n    b", ["for x in ():", "    pass"]),
         ("with a:\n    b", ["if True:", "    pass"]),
-        ("@a\ndef f():\n    return b", ["", "    return None"]),
+        ("@a\ndef f():\n    return b", [""]),
     ],
 )  # fmt: skip
 def test_changes_of_known_statements(text: str, expected: list[str]) -> None:

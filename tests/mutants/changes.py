@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.mutants import expressions, statements
+from tests.mutants.codes import codes_of
 from tests.mutants.source import Edit, Source
 
 
@@ -25,7 +26,7 @@ class Change:
         diff: The lines before (each behind a -) and after (behind a +).
         text: The changed module.
         lines: First and last line of what must run for the change to be noticed.
-        is_definition: Whether the import of the module runs it.
+        is_definition: Whether it only shows in what importing the module makes.
     """
 
     file: str
@@ -62,18 +63,26 @@ class _Place:
 def changes_of(file: str, text: str) -> list[Change]:
     """Return every change of a module, in the order of its lines."""
     source = Source(text)
+    free_names = _free_names(text)
     found: dict[str, Change] = {}
     for place in _places(ast.parse(text).body, ()):
-        scope = ".".join(node.name for node in place.around) or "the module"
         for edit in _edits(place, source):
             changed = source.edited(edit)
-            ast.parse(changed)
             if changed != text and changed not in found:
-                diff = _diff(text, changed)
                 found[changed] = Change(
-                    file, scope, diff, changed, place.lines, place.is_definition
+                    file,
+                    scope=".".join(node.name for node in place.around) or "the module",
+                    diff=_diff(text, changed),
+                    text=changed,
+                    lines=place.lines,
+                    # A function that has been made keeps its free variables.
+                    is_definition=place.is_definition or _free_names(changed) != free_names,
                 )
     return list(found.values())
+
+
+def _free_names(text: str) -> dict[str, tuple[str, ...]]:
+    return {code.co_qualname: code.co_freevars for code in codes_of(text, "")}
 
 
 def _edits(place: _Place, source: Source) -> Iterator[Edit]:

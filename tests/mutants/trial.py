@@ -3,15 +3,16 @@
 import gc
 import resource
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any, TextIO
 
 import pytest
 
 from tests.mutants.changes import Change
+from tests.mutants.codes import codes_of
 from tests.mutants.fork import Fork
 from tests.mutation import ROOT
 
@@ -87,15 +88,8 @@ def _serve(path: str, text: str) -> None:
 
 def _put_into_functions(path: str, text: str) -> None:
     """Give the functions of a file, wherever they are in use, the code of another text."""
-    codes = {code.co_qualname: code for code in _codes(compile(text, path, "exec"))}
+    codes = {code.co_qualname: code for code in codes_of(text, path)}
     for found in gc.get_objects():
         # Not isinstance: it asks some objects for their class, and they warn.
         if type(found) is FunctionType and found.__code__.co_filename == path:
             found.__code__ = codes[found.__code__.co_qualname]
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield constant
-            yield from _codes(constant)

@@ -1,0 +1,16 @@
+"""The compiled functions of a module."""
+
+from collections.abc import Iterator
+from types import CodeType
+
+
+def codes_of(text: str, path: str) -> list[CodeType]:
+    """Return the code of every function and class of a module, also of those inside others."""
+    return list(_inside(compile(text, path, "exec")))
+
+
+def _inside(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _inside(constant)
