@@ -183,6 +183,9 @@ def test_at_most_five_bad_rows_are_listed() -> None:
     features[2] = 0
     with pytest.raises(ValueError, match=r"in 6 of 7 rows: 0, 1, 3, 4, 5, \.\.\.\. Nothing"):
         DPP().sample(Candidates(num_items=7, features=features), 2)
+    features[6] = 0
+    with pytest.raises(ValueError, match=r"in 5 of 7 rows: 0, 1, 3, 4, 5\. Nothing"):
+        DPP().sample(Candidates(num_items=7, features=features), 2)
     features[3:] = 0
     with pytest.raises(ValueError, match=r"in 2 of 7 rows: 0, 1\. Nothing"):
         DPP().sample(Candidates(num_items=7, features=features), 2)
