@@ -79,6 +79,16 @@ def test_a_diagonal_kernel_chooses_by_its_entries() -> None:
     torch.testing.assert_close(probability, kernel.diag() / 8)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_items_that_nothing_else_can_replace_are_certain_and_no_more(seed: int) -> None:
+    kernel = torch.zeros(9, 9, dtype=torch.float64)
+    kernel[:4, :4], kernel[4:, 4:] = random_kernel(4, 4, seed), random_kernel(5, 2, seed + 5)
+    probability = KernelDPP().inclusion_probability(candidates_of(kernel), 6)
+    torch.testing.assert_close(probability[:4], torch.ones(4, dtype=torch.float64))
+    # Rounding would take some beyond.
+    assert probability.max() <= 1
+
+
 def test_more_items_than_the_rank_are_refused() -> None:
     candidates = candidates_of(random_kernel(6, 3, 0))
     with pytest.raises(ValueError, match=r"rank 4 or more for count=4, got rank 3"):
