@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from samplers import DPP, Candidates
+from samplers import DPP, Candidates, _low_rank_dpp
 from tests.samplers import laws
 from tests.samplers.enumeration import (
     cosine_kernel,
@@ -135,6 +135,20 @@ def test_nearly_dependent_channels_keep_the_laws(jitter: float) -> None:
     probability = DPP(jitter).inclusion_probability(candidates, 30)
     laws.check_probability(probability, candidates, 30)
     laws.check_index(DPP(jitter).sample(candidates, 30, generator=generator), candidates, 30)
+
+
+@pytest.mark.parametrize(
+    ("uniform", "size"),
+    [(0.0, 1), (0.25 - 1e-12, 1), (0.25, 2), (0.75 - 1e-12, 2), (0.75, 3), (1 - 1e-12, 3)],
+)
+def test_size_of_the_diverse_part_is_drawn_by_its_probability(
+    uniform: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = torch.tensor([uniform], dtype=torch.float64)
+    monkeypatch.setattr(torch, "rand", lambda *_, dtype=torch.float32, **__: drawn.to(dtype))
+    # Rounding leaves a sum below 1.
+    probability = torch.tensor([0, 0.25, 0.5, 0.25 - 1e-11], dtype=torch.float64)
+    assert _low_rank_dpp._draw(probability, laws.seeded(0)) == size
 
 
 def paper_size_candidates() -> Candidates:
