@@ -17,10 +17,8 @@ def proportional_parts(size: Float64[Tensor, " items"], count: int) -> Int64[Ten
     """
     falling, order = size.sort(descending=True, stable=True)
     num_positive = int((falling > 0).sum())
-    certain = num_positive
-    if num_positive > count:
-        # However small the others are, a place is left for them.
-        certain = min(_num_certain(falling[:num_positive], count), count - 1)
+    # However small the others are, a place is left for them.
+    certain = min(_num_certain(falling[:num_positive], count), count - 1)
     rest = falling[certain:]
     rest = rest / rest[0] if certain < num_positive else torch.ones_like(rest)
     parts = torch.full_like(order, ONE)
@@ -28,8 +26,7 @@ def proportional_parts(size: Float64[Tensor, " items"], count: int) -> Int64[Ten
     parts[certain:] = (share * ONE).ceil().long().clamp(max=ONE)
     # Rounded up, or what is small could never be chosen; the largest makes up for it.
     parts[:num_positive].clamp_(min=1)
-    if rest.numel():
-        parts[certain] -= parts.sum() - count * ONE
+    parts[certain] -= parts.sum() - count * ONE
     return torch.empty_like(parts).scatter_(0, order, parts)
 
 
