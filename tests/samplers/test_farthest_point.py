@@ -242,3 +242,12 @@ def test_negative_start_is_refused() -> None:
 def test_start_beyond_the_candidates_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a start in \[0, 3\].*got 4"):
         choose(torch.zeros(4, 2), 4, 2)
+
+
+@pytest.mark.parametrize("factor", [1e300, -1e300, 1e-300, -1e-300])
+def test_features_of_one_sign_and_any_size_give_the_same_index(factor: float) -> None:
+    features = torch.rand(30, 4, generator=laws.seeded(0), dtype=torch.float64)
+    features[0] = 0
+    expected = FarthestPoint(start=3).sample(Candidates(num_items=30, features=features), 9)
+    scaled = Candidates(num_items=30, features=factor * features)
+    assert torch.equal(FarthestPoint(start=3).sample(scaled, 9), expected)

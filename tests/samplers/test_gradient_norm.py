@@ -96,12 +96,18 @@ def test_count_is_made_up_with_items_that_have_no_gradient() -> None:
     assert probability.tolist() == [0.5, 1, 0.5, 1]
 
 
-@pytest.mark.parametrize("factor", [1e-300, 1e-20, 1e20, 1e300])
+@pytest.mark.parametrize("factor", [1e-300, 1e-20, 1e20, 3e307])
 def test_size_of_the_norms_does_not_matter(factor: float) -> None:
     values = [1.0, 5.0, 2.0, 0.5]
     found = GradientNorm().inclusion_probability(candidates_of(*(factor * x for x in values)), 2)
     expected = GradientNorm().inclusion_probability(candidates_of(*values), 2)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_norms_of_any_range_can_be_compared() -> None:
+    probability = GradientNorm().inclusion_probability(candidates_of(1e300, 1e-300, 1e-300), 1)
+    assert probability.tolist() == pytest.approx([1, 0, 0], abs=1e-11)
+    assert probability.min() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
