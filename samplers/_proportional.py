@@ -23,7 +23,7 @@ def proportional_parts(size: Float64[Tensor, " items"], count: int) -> Int64[Ten
     rest = rest / rest[0] if certain < num_positive else torch.ones_like(rest)
     parts = torch.full_like(order, ONE)
     share = rest / rest.sum() * (count - certain)
-    parts[certain:] = (share * ONE).ceil().long().clamp(max=ONE)
+    parts[certain:] = (share * ONE).ceil().clamp(max=ONE)
     # Rounded up, or what is small could never be chosen; the largest makes up for it.
     parts[:num_positive].clamp_(min=1)
     parts[certain] -= parts.sum() - count * ONE
