@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor
 
 from samplers import DPP, Candidates, _low_rank_dpp
+from samplers._spectrum import spectrum_of
 from tests.samplers import laws
 from tests.samplers.enumeration import (
     cosine_kernel,
@@ -123,6 +124,18 @@ def test_length_of_features_does_not_matter(seed: int, exponent: int) -> None:
         rtol=0,
         atol=1e-10,
     )
+
+
+@pytest.mark.parametrize(("roundings", "rank"), [(9.9, 1), (10.1, 2)])
+def test_eigenvalues_within_ten_roundings_per_item_count_as_zero(
+    roundings: float, rank: int
+) -> None:
+    weights = torch.zeros(50, dtype=torch.float64)
+    weights[-1] = 3
+    weights[-2] = 3 * 50 * roundings * torch.finfo(torch.float64).eps
+    log_weights, vectors = spectrum_of(weights, torch.eye(50, dtype=torch.float64))
+    assert torch.equal(log_weights, weights[-rank:].log())
+    assert torch.equal(vectors, torch.eye(50, dtype=torch.float64)[:, -rank:])
 
 
 @pytest.mark.parametrize("jitter", [1e-2, 1e-9, 1e-14])
