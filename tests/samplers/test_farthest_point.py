@@ -210,6 +210,18 @@ def test_backends_choose_the_same(count: int, start: int) -> None:
     assert with_torch_cluster(features, start, count) == choose(features, start, count)
 
 
+def test_backends_choose_the_same_number_where_a_ratio_is_rounded_up() -> None:
+    # 7 / 13 of 13 is 7.000000000000001 to torch_cluster.
+    features = torch.randn(13, 2, generator=laws.seeded(0))
+    assert with_torch_cluster(features, 0, 7) == choose(features, 0, 7)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_backends_choose_the_same_of_features_whose_squares_leave_float64(factor: float) -> None:
+    features = factor * torch.randn(40, 3, generator=laws.seeded(0), dtype=torch.float64)
+    assert with_torch_cluster(features, 5, 12) == choose(features, 5, 12)
+
+
 def test_backends_choose_the_same_of_coinciding_points() -> None:
     features = torch.randn(20, 4, generator=laws.seeded(0)).repeat(5, 1)
     assert with_torch_cluster(features, 3, 60) == choose(features, 3, 60)

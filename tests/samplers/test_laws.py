@@ -151,6 +151,13 @@ def test_strategy_that_lacks_a_member_cannot_be_built(missing: str) -> None:
         type("Lacking", (AbstractSampler,), members)()
 
 
+def test_all_fields_that_are_missing_are_named_in_order() -> None:
+    requires = frozenset({"tiou", "scale", "features", "kernel"})
+    demanding = type("Demanding", (Broken,), {"requires": requires})(constant)
+    with pytest.raises(ValueError, match=r"`features` and `kernel` and `scale` and `tiou`, which"):
+        demanding.sample(CANDIDATES, 2)
+
+
 def test_right_strategy_passes_what_the_broken_ones_fail() -> None:
     laws.check_same_seed(Random(), CANDIDATES, 5)
     laws.check_seeds_differ(Random(), CANDIDATES, 5)
