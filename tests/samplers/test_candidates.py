@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from samplers import Candidates
+from tests.samplers.other_device import ELSEWHERE, Elsewhere, OtherDevice
 from tests.samplers.strategies import proposal_map
 
 
@@ -14,6 +15,12 @@ def test_device_is_the_cpu_without_tensors() -> None:
 def test_device_follows_the_tensors() -> None:
     features = torch.zeros(3, 2, device="meta")
     assert Candidates(num_items=3, features=features).device == torch.device("meta")
+
+
+def test_device_follows_a_map() -> None:
+    with OtherDevice():
+        candidates = Candidates(num_items=10, valid=Elsewhere(proposal_map(4)))
+    assert candidates.device == ELSEWHERE
 
 
 def test_map_has_one_item_per_valid_cell() -> None:
