@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -59,3 +60,7 @@ def test_ratio_outside_unit_interval_is_refused(ratio: float) -> None:
 def test_no_items_are_refused(num_items: int) -> None:
     with pytest.raises(ValueError, match=r"num_items=.*expected at least 1 item, got"):
         count_from_ratio(0.5, num_items)
+
+
+def test_ratio_of_numpy_is_accepted() -> None:
+    assert count_from_ratio(np.float64(0.29), 100) == 29
