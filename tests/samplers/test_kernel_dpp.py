@@ -134,3 +134,36 @@ def test_kernel_that_is_not_finite_is_refused() -> None:
     kernel[3, 3] = torch.nan
     with pytest.raises(ValueError, match=r"expected finite kernel.* 1 of 4 rows: 3\."):
         KernelDPP().sample(candidates_of(kernel), 2)
+
+
+ROUNDING = 10 * torch.finfo(torch.float64).eps
+
+
+@pytest.mark.parametrize("largest", [0.001, 4.0])
+def test_entries_may_differ_by_the_rounding_of_the_largest(largest: float) -> None:
+    kernel = largest * torch.eye(4, dtype=torch.float64)
+    kernel[1, 2] = ROUNDING * largest
+    KernelDPP().sample(candidates_of(kernel), 2)
+    kernel[1, 2] *= 1.1
+    with pytest.raises(ValueError, match="expected a symmetric kernel"):
+        KernelDPP().sample(candidates_of(kernel), 2)
+
+
+@pytest.mark.parametrize("largest", [0.001, 4.0])
+def test_eigenvalues_may_be_negative_by_the_rounding_of_all_items(largest: float) -> None:
+    weights = torch.full((16,), largest, dtype=torch.float64)
+    weights[3] = -ROUNDING * largest * 16
+    KernelDPP().sample(candidates_of(weights.diag()), 2)
+    weights[3] *= 1.1
+    with pytest.raises(ValueError, match="expected a positive semi-definite kernel"):
+        KernelDPP().sample(candidates_of(weights.diag()), 2)
+
+
+@pytest.mark.parametrize(("factor", "rank"), [(2.0, 14), (2.1, 15)])
+def test_eigenvalues_up_to_twice_the_negative_ones_count_as_zero(factor: float, rank: int) -> None:
+    weights = torch.ones(16, dtype=torch.float64)
+    negative = 2.0**-45
+    weights[3], weights[5] = -negative, factor * negative
+    KernelDPP().sample(candidates_of(weights.diag()), rank)
+    with pytest.raises(ValueError, match=f"got rank {rank}"):
+        KernelDPP().sample(candidates_of(weights.diag()), rank + 1)
