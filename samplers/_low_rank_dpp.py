@@ -61,7 +61,7 @@ def k_dpp_probability(
         log_weights, table, size_weights=size_probability * (num_items - count) / others
     )
     weighted = vectors.square() @ diverse.to(vectors.device)
-    return (completed + weighted.cpu()).clamp(0, 1)
+    return (completed + weighted).clamp(0, 1)
 
 
 def _size_probability(
@@ -71,11 +71,8 @@ def _size_probability(
     size = torch.arange(len(log_e), dtype=torch.float64)
     if jitter == 0:
         return (size == count).double()
-    completions = (
-        torch.lgamma(num_items - size + 1)
-        - torch.lgamma(count - size + 1)
-        - math.lgamma(num_items - count + 1)
-    )
+    # log C(N - j, count - j), but for a constant.
+    completions = torch.lgamma(num_items - size + 1) - torch.lgamma(count - size + 1)
     return (log_e + (count - size) * math.log(jitter) + completions).softmax(dim=0)
 
 

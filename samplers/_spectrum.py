@@ -22,8 +22,7 @@ def cosine_spectrum(features: Float64[Tensor, "items channels"]) -> Spectrum:
     if channels >= num_items:
         return spectrum_of(*torch.linalg.eigh(features @ features.T))
     log_weights, vectors = spectrum_of(*torch.linalg.eigh(features.T @ features))
-    lengths = (log_weights / 2).exp().to(features.device)
-    return Spectrum(log_weights, _orthonormal(features @ vectors / lengths))
+    return Spectrum(log_weights, _orthonormal(features @ vectors))
 
 
 def spectrum_of(
@@ -35,12 +34,15 @@ def spectrum_of(
 
 
 def _orthonormal(vectors: Float64[Tensor, "items rank"]) -> Float64[Tensor, "items rank"]:
-    # The Gram matrix squares the condition number, so that the vectors of the smallest
-    # eigenvalues are orthonormal to a few digits only. One Cholesky step restores the others. It
-    # changes every vector by those before it, hence those of the largest eigenvalues come first.
+    """Return the vectors at length 1, and orthogonal to all digits.
+
+    The Gram matrix that they come from squares the condition number, so that the first, of the
+    smallest eigenvalues, are orthogonal to a few digits only. One Cholesky step restores the
+    others. It changes every vector by those before it, hence those of the largest come first.
+    """
     falling = vectors.flip(1)
     factor = torch.linalg.cholesky(falling.T @ falling, upper=True)
-    # The factor is close to 1: a product with its inverse loses nothing, and takes a quarter.
+    # Close to diagonal: a product with its inverse loses nothing, and takes a quarter of the time.
     identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
     inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=True)
     return falling @ inverse.flip(1)

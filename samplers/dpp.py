@@ -121,7 +121,7 @@ class KernelDPP(AbstractSampler):
         assert candidates.kernel is not None  # `requires` has been checked
         kernel = finite_rows(self, "kernel", candidates.kernel)
         rounding = 10 * torch.finfo(candidates.kernel.dtype).eps * float(kernel.abs().max())
-        difference = float((kernel - kernel.T).abs().max())
+        difference = float((kernel - kernel.T).max())
         if difference > rounding:
             raise ValueError(
                 f"{self!r}: expected a symmetric kernel, got entries that differ by {difference:g} "

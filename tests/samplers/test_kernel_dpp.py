@@ -123,8 +123,9 @@ def test_kernel_that_is_not_symmetric_is_refused() -> None:
         KernelDPP().sample(candidates_of(kernel), 2)
 
 
-def test_kernel_with_negative_determinants_is_refused() -> None:
-    kernel = torch.diag(torch.tensor([1.0, 1.0, -0.5]))
+@pytest.mark.parametrize("largest", [1.0, 0.0, -0.25])
+def test_kernel_with_negative_determinants_is_refused(largest: float) -> None:
+    kernel = torch.diag(torch.tensor([largest, largest, -0.5]))
     with pytest.raises(ValueError, match=r"semi-definite kernel, got the eigenvalue -0\.5"):
         KernelDPP().sample(candidates_of(kernel), 2)
 
