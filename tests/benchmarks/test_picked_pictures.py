@@ -1,10 +1,11 @@
 """The pictures show what was picked, and nothing else."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from matplotlib import colors
+from matplotlib import colors, pyplot as plt
 from matplotlib.figure import Figure
 
 from benchmarks import picked_pictures
@@ -18,11 +19,13 @@ ACTION = torch.tensor([[0.5, 1.0]])
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
     """The figures that are drawn, in place of files."""
     figures: list[Figure] = []
     monkeypatch.setattr(picked_pictures, "save", lambda figure, path, dpi: figures.append(figure))
-    return figures
+    yield figures
+    for figure in figures:
+        plt.close(figure)
 
 
 @pytest.fixture(scope="module")

@@ -56,8 +56,11 @@ class Trial(Fork):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         # By position: the names of some tests hold the repr of what they test, and change with it.
+        # A change may also take tests away, for example those of a strategy's probabilities.
         items = session.items
-        self._limits_s = {items[x].nodeid: limit for x, limit in self._limits_s.items()}
+        self._limits_s = {
+            items[x].nodeid: limit for x, limit in self._limits_s.items() if x < len(items)
+        }
         by_name = {item.nodeid: item for item in items}
         session.items = [by_name[name] for name in self._limits_s]
 
