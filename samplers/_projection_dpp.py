@@ -22,7 +22,7 @@ def sample_projection(
     Rows are gathered from the device of `basis`; everything else runs on the CPU, where a loop of
     small steps is fastest.
     """
-    num_items, rank = basis.shape
+    rank = basis.shape[1]
     leverage = basis.square().sum(dim=1).cpu()
     cumulative = leverage.cumsum(dim=0)
     directions = leverage.new_zeros(rank, rank)
@@ -35,9 +35,8 @@ def sample_projection(
             dtype=torch.float64,
             device=generator.device,
         ).cpu()
-        # right=True skips items of leverage 0; rounding may reach past the last item.
+        # right=True skips items of leverage 0.
         proposals = torch.searchsorted(cumulative, uniform[0] * cumulative[-1], right=True)
-        proposals = proposals.clamp(max=num_items - 1)
         rows = basis[proposals.to(basis.device)].cpu()
         _accept(proposals, rows, uniform[1] * leverage[proposals], directions, drawn)
     return torch.tensor(drawn, dtype=torch.int64)

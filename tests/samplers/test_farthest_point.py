@@ -231,6 +231,7 @@ def test_backend_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "torch_cluster", None)
     with pytest.raises(ImportError, match=r"expected the package torch-cluster, .* not installed"):
         FarthestPoint(backend="torch_cluster")
+    assert choose(torch.eye(3), 0, 2) == [0, 1]
 
 
 def test_unknown_backend_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
@@ -76,3 +77,26 @@ def test_nearly_dependent_row_gives_an_orthonormal_direction() -> None:
     direction = _orthonormalise(known.sum(dim=0) + 1e-8 * other, known)
     torch.testing.assert_close(direction.norm().item(), 1.0, rtol=1e-14, atol=0)
     assert (known @ direction).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("uniform", "leverage", "expected"),
+    [
+        (0.0, [0.0, 1.0], 1),
+        (1 - 2.0**-40, [1 - 2.0**-41, 2.0**-41], 0),
+        (1 - 2.0**-53, [0.3, 0.7], 1),
+    ],
+    ids=["the lowest number and no weight", "all digits of a number", "the highest number"],
+)
+def test_ends_of_what_uniform_numbers_may_be(
+    uniform: float, leverage: list[float], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second case item 1 begins just above the number, and at it in single precision."""
+    blocks = iter([uniform])
+
+    def rand(*shape: int, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+        return torch.full(shape, next(blocks), dtype=dtype)
+
+    monkeypatch.setattr(torch, "rand", rand)
+    basis = torch.tensor(leverage, dtype=torch.float64).sqrt()[:, None]
+    assert sample_projection(basis, laws.seeded(0)).tolist() == [expected]
