@@ -54,18 +54,17 @@ def _accept(
     left = rows.square().sum(dim=1) - (rows @ known.T).square().sum(dim=1)
     # What is left of a drawn row is 0, but for rounding: it must never be drawn again.
     left[torch.isin(proposals, torch.tensor(drawn, dtype=torch.int64))] = 0
-    position = 0
     while len(drawn) < len(directions):
-        accepted = (threshold[position:] < left[position:]).nonzero()
+        # What is left only shrinks: a proposal that was refused is not accepted later.
+        accepted = (threshold < left).nonzero()
         if len(accepted) == 0:
             return
-        position += int(accepted[0])
+        position = int(accepted[0])
         direction = _orthonormalise(rows[position], directions[: len(drawn)])
         directions[len(drawn)] = direction
         drawn.append(int(proposals[position]))
         left -= (rows @ direction).square()
         left[proposals == drawn[-1]] = 0
-        position += 1
 
 
 def _orthonormalise(

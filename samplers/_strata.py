@@ -34,7 +34,7 @@ def bins(
             f"{sampler!r}: expected {name} in [0, 1], got {float(values[bad][0])!r} and the like "
             f"in {listed(bad)}. Pass a fraction; items without ground truth have tiou 0."
         )
-    low, high = (values >= torch.tensor(edge, dtype=values.dtype) for edge in _EDGES)
+    low, high = (values >= edge for edge in _EDGES)
     return [member.nonzero()[:, 0] for member in (~low, low & ~high, high)]
 
 
@@ -47,7 +47,7 @@ def water_fill(sizes: list[int], count: int) -> list[int]:
     quotas = [0] * len(sizes)
     # From the smallest bin on, an equal share of the rest is either all it has or what every
     # later bin gets at least; the division rounds down, which moves remainders to later bins.
-    smallest_first = sorted(range(len(sizes)), key=lambda bin_: (sizes[bin_], bin_))
+    smallest_first = sorted(range(len(sizes)), key=sizes.__getitem__)
     for served, bin_ in enumerate(smallest_first):
         quotas[bin_] = min(sizes[bin_], (count - sum(quotas)) // (len(sizes) - served))
     return quotas

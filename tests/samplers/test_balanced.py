@@ -104,6 +104,8 @@ def test_empty_bins_leave_their_quota_to_the_others(sampler: AbstractSampler, fi
 def test_rounding_beyond_one_is_accepted(sampler: AbstractSampler, field: str) -> None:
     candidates = labelled(field, [1.0000001, 0.0, -1e-7])
     assert sampler.sample(candidates, 3).tolist() == [0, 1, 2]
+    at_most = labelled(field, [1 + 1e-5, 0.0, -1e-5], torch.float64)
+    assert sampler.sample(at_most, 3).tolist() == [0, 1, 2]
 
 
 @both
