@@ -39,6 +39,8 @@ def test_no_items_are_refused() -> None:
         ("features", (4, 2), r"expected shape \[3, channels\].*got \[4, 2\]"),
         ("features", (3, 0), r"expected shape \[3, channels\].*got \[3, 0\].*none of them empty"),
         ("features", (3,), r"expected shape \[3, channels\].*got \[3\]"),
+        ("kernel", (3, 2), r"expected shape \[3, 3\].*got \[3, 2\]"),
+        ("gradient_norm", (4,), r"expected shape \[3\].*got \[4\]"),
         ("kernel", (3, 4), r"expected shape \[3, 3\].*got \[3, 4\]"),
         ("kernel", (3,), r"expected shape \[3, 3\].*got \[3\]"),
         ("tiou", (2,), r"expected shape \[3\].*got \[2\]"),
