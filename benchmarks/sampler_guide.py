@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from benchmarks.markdown import markdown
 from benchmarks.rows import Row
-from benchmarks.sampler_draws import SAMPLE
 from benchmarks.sampler_settings import HEADLINE, SNIPPETS, Setting
+from benchmarks.sampler_targets import draw_of
 
 RATIO = 0.3
 
@@ -81,11 +81,10 @@ def guide_table(time_rows: Sequence[Row], error_rows: Sequence[Row]) -> str:
 
 
 def _time(rows: Sequence[Row], setting: Setting, method: str) -> str:
-    wanted = (setting.row(), method, SAMPLE)
-    found = [row for row in rows if (row["setting"], row["method"], row["what"]) == wanted]
-    if not found or not found[0]["step_ms"]:
+    row = draw_of(rows, setting, method)
+    if not row["step_ms"]:
         return "-"
-    time_ms = found[0]["step_ms"][1]
+    time_ms = row["step_ms"][1]
     return f"{time_ms:.2f} ms" if time_ms < 1 else f"{time_ms:.0f} ms"
 
 
