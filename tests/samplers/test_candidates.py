@@ -1,5 +1,8 @@
 """`Candidates` is consistent once it is built, and says what is wrong when it is not."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 
@@ -25,6 +28,26 @@ def test_device_follows_a_map() -> None:
 
 def test_map_has_one_item_per_valid_cell() -> None:
     assert Candidates(num_items=10, valid=proposal_map(4)).valid is not None
+
+
+def test_fields_are_named() -> None:
+    untyped: Any = Candidates
+    with pytest.raises(TypeError, match="positional argument"):
+        untyped(3)
+
+
+def test_fields_stay_as_they_were_checked() -> None:
+    candidates: Any = Candidates(num_items=3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        candidates.num_items = 4
+
+
+def test_candidates_equal_themselves_alone() -> None:
+    # Whether all of their tensors are equal has no cheap answer.
+    tiou = torch.zeros(3)
+    candidates = Candidates(num_items=3, tiou=tiou)
+    assert candidates not in {Candidates(num_items=3, tiou=tiou)}
+    assert candidates in {candidates}
 
 
 def test_no_items_are_refused() -> None:
