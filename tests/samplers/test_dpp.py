@@ -164,6 +164,14 @@ def test_size_of_the_diverse_part_is_drawn_by_its_probability(
     assert _low_rank_dpp._draw(probability, laws.seeded(0)) == size
 
 
+def test_one_item_with_features_is_as_likely_as_its_determinants() -> None:
+    # Of all subsets of ten the half with this item weighs twice as much as the other.
+    candidates = Candidates(num_items=20, features=torch.eye(20)[:, :1])
+    generator = laws.seeded(0)
+    drawn = [0 in DPP(1.0).sample(candidates, 10, generator=generator) for _ in range(600)]
+    laws.check_frequencies([sum(drawn), 600 - sum(drawn)], [2 / 3, 1 / 3])
+
+
 def paper_size_candidates() -> Candidates:
     features = torch.randn(8256, 128, generator=laws.seeded(0))
     return Candidates(num_items=8256, features=features)
