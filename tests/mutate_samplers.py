@@ -43,7 +43,9 @@ def main(words: str) -> None:
             wrong += 1
             said = "SURVIVED" if survived else "noticed, although explained"
             sys.stdout.write(f"{said}, {tried} of {len(changes)}: {Survivor.of(change)}\n")
-            sys.stdout.flush()
+        if tried % 100 == 0:
+            sys.stdout.write(f"{tried} of {len(changes)} tried, in {change.file}.\n")
+        sys.stdout.flush()
 
     tests = [f"tests/{package}" for package in PACKAGES]
     pytest.main([*OPTIONS, *tests], plugins=[Trials(changes, PACKAGES, report)])
