@@ -22,13 +22,13 @@ def proposal_map(
     """
     if not isinstance(num_snippets, int) or num_snippets < 1:
         raise ValueError(
-            f"proposal_map(num_snippets={num_snippets}): expected an integer of at least 1. "
+            f"proposal_map(num_snippets={num_snippets!r}): expected an integer of at least 1. "
             "Cut the video into one snippet or more."
         )
     durations = num_snippets if max_duration is None else max_duration
     if not isinstance(durations, int) or not 1 <= durations <= num_snippets:
         raise ValueError(
-            f"proposal_map(max_duration={max_duration}): expected a number of snippets in "
+            f"proposal_map(max_duration={max_duration!r}): expected a number of snippets in "
             f"[1, {num_snippets}], or None for no limit."
         )
     return torch.arange(durations)[:, None] + torch.arange(num_snippets) < num_snippets

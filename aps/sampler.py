@@ -1,14 +1,18 @@
 """`ProposalSampler`: a small part of the dense proposal map for each video (paper section 3.4)."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from aps._videos import check_features, check_number_of_videos, check_segments
 from aps.proposals import proposal_map, segments_of
 from aps.tiou import pairwise_tiou
 from samplers import AbstractSampler, Candidates, Grid, Random, count_from_ratio
+
+Given = TypeVar("Given")
 
 
 class ProposalSampler(nn.Module):
@@ -27,9 +31,6 @@ class ProposalSampler(nn.Module):
             paper sees the accuracy drop.
         generator: Source of randomness; torch's default CPU generator if None.
 
-    Attributes:
-        valid: The cells of the map that are proposals.
-
     Raises:
         TypeError: If `sampler` is no `AbstractSampler`, or `generator` no `torch.Generator`.
         ValueError: If a ratio or a size is out of its range, or the strategy requires what is not
@@ -42,7 +43,7 @@ class ProposalSampler(nn.Module):
         (torch.Size([4, 495]), torch.Size([4, 495, 2]))
     """
 
-    valid: Bool[Tensor, "durations starts"]
+    _anchor: Tensor
 
     def __init__(
         self,
@@ -59,9 +60,16 @@ class ProposalSampler(nn.Module):
         self.ratio = ratio
         self.evaluation_ratio = evaluation_ratio
         self.generator = generator
+        self.num_snippets = num_snippets
+        self.max_duration = max_duration
         self._validate()
-        # Derived from the arguments: not part of a checkpoint.
-        self.register_buffer("valid", proposal_map(num_snippets, max_duration), persistent=False)
+        # Knows the device of the module, and holds no values that `to_empty` could lose.
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
+
+    @property
+    def valid(self) -> Bool[Tensor, "durations starts"]:
+        """The cells of the map that are proposals, on the device of the module."""
+        return proposal_map(self.num_snippets, self.max_duration).to(self._anchor.device)
 
     @property
     def proposals(self) -> Float[Tensor, "proposals 2"]:
@@ -95,6 +103,7 @@ class ProposalSampler(nn.Module):
                     f"ProposalSampler({name}={getattr(self, name)!r}): expected a value in (0, 1], "
                     "the fraction of the dense proposals that is kept."
                 )
+        proposal_map(self.num_snippets, self.max_duration)
 
     def forward(
         self,
@@ -113,23 +122,29 @@ class ProposalSampler(nn.Module):
                 represented by the mean of its snippets'.
 
         Raises:
-            ValueError: If the strategy needs what is not given, or the number of videos or snippets
-                does not agree.
+            ValueError: If the strategy needs what is not given or not normalised, or the number of
+                videos or snippets does not agree.
         """
-        self._check_videos(batch_size, gt_segments=gt_segments, features=features)
-        proposals = self.proposals
+        check_number_of_videos(batch_size, gt_segments=gt_segments, features=features)
+        valid, proposals = self.valid, self.proposals
         ratio = self.ratio if self.training else self.evaluation_ratio
         if ratio == 1:
-            return torch.arange(len(proposals), device=proposals.device).expand(batch_size, -1)
+            return torch.arange(len(proposals), device=proposals.device).repeat(batch_size, 1)
         count = count_from_ratio(ratio, len(proposals))
         if not self.training:
-            candidates = Candidates(num_items=len(proposals), valid=self.valid)
-            return Grid(random_phase=False).sample(candidates, count).expand(batch_size, -1)
+            candidates = Candidates(num_items=len(proposals), valid=valid)
+            return Grid(random_phase=False).sample(candidates, count).repeat(batch_size, 1)
+        gt_segments = self._if_required("tiou", "gt_segments", gt_segments)
+        features = self._if_required("features", "features", features)
+        if gt_segments is not None:
+            check_segments(gt_segments)
+        if features is not None:
+            check_features(features, batch_size=batch_size, num_snippets=self.num_snippets)
         index = torch.empty(batch_size, count, dtype=torch.int64, device=proposals.device)
         for video in range(batch_size):
             candidates = Candidates(
                 num_items=len(proposals),
-                valid=self.valid,
+                valid=valid,
                 scale=proposals[:, 1] - proposals[:, 0],
                 tiou=None if gt_segments is None else _best_tiou(proposals, gt_segments[video]),
                 features=None if features is None else self._mean_features(features[video]),
@@ -137,20 +152,16 @@ class ProposalSampler(nn.Module):
             index[video] = self.sampler.sample(candidates, count, generator=self.generator)
         return index
 
-    def _check_videos(self, batch_size: int, **given: Sequence[Tensor] | Tensor | None) -> None:
-        for name, values in given.items():
-            if values is not None and len(values) != batch_size:
-                raise ValueError(
-                    f"ProposalSampler({name}=...): expected one entry for each of the {batch_size} "
-                    f"video(s), got {len(values)}."
-                )
-        features = given["features"]
-        snippets = self.valid.shape[1]
-        if isinstance(features, Tensor) and (features.ndim != 3 or features.shape[1] != snippets):
+    def _if_required(self, field: str, name: str, given: Given | None) -> Given | None:
+        """Return what the strategy looks at; what it does not would take time for nothing."""
+        if field not in self.sampler.requires:
+            return None
+        if given is None:
             raise ValueError(
-                f"ProposalSampler(features=...): expected shape [{batch_size}, {snippets}, "
-                f"channels] for num_snippets={snippets}, got {list(features.shape)}."
+                f"ProposalSampler({name}=None): {self.sampler!r} requires `{field}`. Pass "
+                f"{name}=..., or use a strategy that requires nothing, e.g. Random()."
             )
+        return given
 
     def _mean_features(self, features: Tensor) -> Tensor:
         # Differences of float64 sums keep the mean of one snippet exact to float32.

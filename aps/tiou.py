@@ -10,7 +10,7 @@ def pairwise_tiou(
 ) -> Float[Tensor, "first second"]:
     """Return the temporal intersection over union of every pair of segments.
 
-    Any unit will do as long as both arguments share it. Exact for segments that share a bound.
+    Any unit will do as long as both arguments share it.
 
     Args:
         segments: (start, end) with start <= end.
@@ -33,10 +33,21 @@ def pairwise_tiou(
                 f"2], got {value.dtype} of shape {list(value.shape)}. Pass one (start, end) per "
                 "row."
             )
-    start = torch.maximum(segments[:, None, 0], others[None, :, 0])
-    end = torch.minimum(segments[:, None, 1], others[None, :, 1])
-    intersection = (end - start).clamp(min=0)
-    lengths = (segments[:, 1] - segments[:, 0])[:, None] + (others[:, 1] - others[:, 0])[None]
-    union = lengths - intersection
-    # Where the union is zero, so is the intersection: 0 / 1 instead of 0 / 0.
-    return intersection / union.masked_fill(union == 0, 1)
+    return paired_tiou(segments[:, None], others)
+
+
+def paired_tiou(
+    segments: Float[Tensor, "*#batch 2"], others: Float[Tensor, "*#batch 2"]
+) -> Float[Tensor, "*batch"]:
+    """Return the tIoU of each segment with the one at the same place; 0 where both are empty.
+
+    Args:
+        segments: (start, end) with start <= end.
+        others: Likewise; both are broadcast against each other.
+    """
+    (start, end), (other_start, other_end) = segments.unbind(dim=-1), others.unbind(dim=-1)
+    intersection = torch.minimum(end, other_end) - torch.maximum(start, other_start)
+    # From the first start to the last end: the union of all that intersect.
+    hull = torch.maximum(end, other_end) - torch.minimum(start, other_start)
+    # Where the hull is of length 0, so is the intersection: 0 / 1 instead of 0 / 0.
+    return intersection.clamp(min=0) / hull.masked_fill(hull == 0, 1)

@@ -29,7 +29,9 @@ def bins(
     lowest, highest = map(float, values.aminmax())
     # False also where a value is NaN.
     if not (lowest >= -_ROUNDING and highest <= 1 + _ROUNDING):
-        bad = ~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))
+        # As above: a bound that is rounded to the type of the values lets others pass.
+        wide = values.double()
+        bad = ~((wide >= -_ROUNDING) & (wide <= 1 + _ROUNDING))
         raise ValueError(
             f"{sampler!r}: expected {name} in [0, 1], got {float(values[bad][0])!r} and the like "
             f"in {listed(bad)}. Pass a fraction; items without ground truth have tiou 0."

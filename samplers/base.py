@@ -50,11 +50,17 @@ class AbstractSampler(ABC):
             Distinct positions in ascending order, exactly `count`, on the candidates' device.
 
         Raises:
-            ValueError: If `count` is outside [1, num_items], the candidates lack a field that the
-                strategy requires, or the strategy refuses the values of that field.
+            TypeError: If `candidates` are no `Candidates`, or `generator` no `torch.Generator`.
+            ValueError: If `count` is no integer in [1, num_items], the candidates lack a field that
+                the strategy requires, or the strategy refuses the values of that field.
         """
         self._validate(candidates, count, method="sample")
         generator = torch.default_generator if generator is None else generator
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(
+                f"{self!r}.sample(generator={generator!r}): expected a torch.Generator or None. "
+                "Pass torch.Generator().manual_seed(seed)."
+            )
         with _small_tensors_on_cpu():
             index = self._sample(candidates, count, generator)
         return index.to(candidates.device).sort().values
@@ -77,7 +83,8 @@ class AbstractSampler(ABC):
             One probability per item, on the candidates' device.
 
         Raises:
-            ValueError: As `sample` does, or if `has_inclusion_probability` is false.
+            TypeError: As `sample` does.
+            ValueError: Likewise, or if `has_inclusion_probability` is false.
         """
         self._validate(candidates, count, method="inclusion_probability")
         with _small_tensors_on_cpu():
@@ -105,9 +112,15 @@ class AbstractSampler(ABC):
         """
 
     def _validate(self, candidates: Candidates, count: int, *, method: str) -> None:
-        if not 1 <= count <= candidates.num_items:
+        if not isinstance(candidates, Candidates):
+            raise TypeError(
+                f"{self!r}.{method}(candidates=...): expected Candidates, got "
+                f"{type(candidates).__name__}. Pass Candidates(num_items=..., ...) with what is "
+                "known of the items, e.g. features=..."
+            )
+        if not isinstance(count, int) or not 1 <= count <= candidates.num_items:
             raise ValueError(
-                f"{self!r}.{method}(count={count!r}): expected a count in [1, "
+                f"{self!r}.{method}(count={count!r}): expected an integer in [1, "
                 f"{candidates.num_items}], the number of candidates, got {count!r}. "
                 "Turn a ratio into a count with count_from_ratio."
             )

@@ -34,9 +34,9 @@ class Candidates:
         device: Where the index is returned; that of the tensors if None, and the CPU without any.
 
     Raises:
-        TypeError: If `valid` is not boolean, or another tensor is not floating point.
-        ValueError: If `num_items` < 1, a tensor does not describe `num_items` items, or the
-            tensors are not all on `device`.
+        TypeError: If `valid` is no boolean tensor, or another one no dense floating point tensor.
+        ValueError: If `num_items` is no integer of at least 1, a tensor does not describe
+            `num_items` items, or the tensors are not all on `device`.
 
     Example:
         >>> Candidates(num_items=3, tiou=torch.tensor([0.1, 0.8, 0.4])).device
@@ -54,15 +54,15 @@ class Candidates:
     device: torch.device = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.num_items < 1:
+        if not isinstance(self.num_items, int) or self.num_items < 1:
             raise ValueError(
-                f"Candidates(num_items={self.num_items!r}): expected at least 1 item, got "
+                f"Candidates(num_items={self.num_items!r}): expected an integer of at least 1, got "
                 f"{self.num_items!r}. Leave out empty inputs before sampling."
             )
-        object.__setattr__(self, "device", self._resolve_device())
         for name, sizes in _PER_ITEM.items():
             self._check_per_item(name, sizes)
         self._check_valid()
+        object.__setattr__(self, "device", self._resolve_device())
 
     def _resolve_device(self) -> torch.device:
         tensors = {
@@ -86,6 +86,11 @@ class Candidates:
         tensor: Tensor | None = getattr(self, name)
         if tensor is None:
             return
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            raise TypeError(
+                f"Candidates({name}=...): expected a dense tensor, got {_kind(tensor)}. Pass "
+                f"torch.as_tensor({name}), and {name}.to_dense() if it is sparse."
+            )
         if not tensor.is_floating_point():
             raise TypeError(
                 f"Candidates({name}=...): expected a floating point tensor, got {tensor.dtype}. "
@@ -107,10 +112,10 @@ class Candidates:
     def _check_valid(self) -> None:
         if self.valid is None:
             return
-        if self.valid.dtype != torch.bool:
+        if not isinstance(self.valid, Tensor) or self.valid.dtype != torch.bool:
             raise TypeError(
-                f"Candidates(valid=...): expected a bool tensor, got {self.valid.dtype}. Pass "
-                "valid.bool(), True where the cell is a proposal."
+                f"Candidates(valid=...): expected a bool tensor, got {_kind(self.valid)}. Pass "
+                "torch.as_tensor(valid).bool(), True where the cell is a proposal."
             )
         if self.valid.ndim != 2:
             raise ValueError(
@@ -123,3 +128,8 @@ class Candidates:
                 f"Candidates(valid=...): expected {self.num_items} True cells, one per item, got "
                 f"{num_cells}. Pass num_items=int(valid.sum())."
             )
+
+
+def _kind(value: object) -> str:
+    """Return what a value is, for messages that should not print all of it."""
+    return f"{value.dtype}, {value.layout}" if isinstance(value, Tensor) else type(value).__name__

@@ -1,6 +1,7 @@
 """From a sampling ratio to a number of items."""
 
-from decimal import ROUND_HALF_UP, Decimal
+import math
+from fractions import Fraction
 
 
 def count_from_ratio(ratio: float, num_items: int) -> int:
@@ -14,7 +15,7 @@ def count_from_ratio(ratio: float, num_items: int) -> int:
         num_items: Number of items, at least 1.
 
     Raises:
-        ValueError: If `ratio` is outside (0, 1], or `num_items` < 1.
+        ValueError: If `ratio` is outside (0, 1], or `num_items` is no integer of at least 1.
 
     Example:
         >>> count_from_ratio(0.29, 100), count_from_ratio(0.06, 8256)
@@ -25,10 +26,10 @@ def count_from_ratio(ratio: float, num_items: int) -> int:
             f"count_from_ratio(ratio={ratio!r}): expected a value in (0, 1], got {ratio!r}. "
             "Pass the fraction of the items to keep, e.g. 0.3; 1.0 keeps them all."
         )
-    if num_items < 1:
+    if not isinstance(num_items, int) or num_items < 1:
         raise ValueError(
-            f"count_from_ratio(num_items={num_items!r}): expected at least 1 item, got "
+            f"count_from_ratio(num_items={num_items!r}): expected an integer of at least 1, got "
             f"{num_items!r}. Leave out empty inputs before sampling."
         )
-    exact = Decimal(repr(float(ratio))) * num_items
-    return max(1, int(exact.to_integral_value(ROUND_HALF_UP)))
+    exact = Fraction(repr(float(ratio))) * num_items
+    return max(1, math.floor(exact + Fraction(1, 2)))

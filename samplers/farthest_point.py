@@ -29,7 +29,7 @@ class FarthestPoint(AbstractSampler):
 
     Raises:
         ImportError: If the package of the backend is not installed.
-        ValueError: If `start` is negative, or there is no such backend.
+        ValueError: If `start` is no integer >= 0, or there is no such backend.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"features"})
@@ -38,9 +38,9 @@ class FarthestPoint(AbstractSampler):
     backend: str = "torch"
 
     def __post_init__(self) -> None:
-        if self.start is not None and self.start < 0:
+        if self.start is not None and (not isinstance(self.start, int) or self.start < 0):
             raise ValueError(
-                f"FarthestPoint(start={self.start!r}): expected a position >= 0, got "
+                f"FarthestPoint(start={self.start!r}): expected an integer >= 0, got "
                 f"{self.start!r}. Pass None to draw it."
             )
         if self.backend not in _BACKENDS:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from aps.tiou import paired_tiou
 from examples.etad.balancing import balanced_bce, masked_mean, tiou_regression, weighted_bce
 from examples.etad.model.config import DetectorConfig
 from examples.etad.model.offsets import encode_offsets
@@ -21,7 +22,6 @@ from examples.etad.targets import (
     at_proposal_boundaries,
     boundary_targets,
     check_ground_truth,
-    paired_tiou,
 )
 
 

@@ -113,17 +113,6 @@ def _check_labels(
         )
 
 
-def paired_tiou(
-    segments: Float[Tensor, "*batch 2"], others: Float[Tensor, "*batch 2"]
-) -> Float[Tensor, "*batch"]:
-    """Return the tIoU of each segment with the one at the same place; 0 where both are empty."""
-    start = torch.maximum(segments[..., 0], others[..., 0])
-    end = torch.minimum(segments[..., 1], others[..., 1])
-    intersection = (end - start).clamp(min=0)
-    lengths = (segments[..., 1] - segments[..., 0]) + (others[..., 1] - others[..., 0])
-    return intersection / (lengths - intersection).clamp(min=torch.finfo(lengths.dtype).tiny)
-
-
 def boundary_targets(
     gt_segments: Sequence[Float[Tensor, "instances 2"]],
     *,

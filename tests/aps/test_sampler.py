@@ -193,13 +193,87 @@ def test_bad_argument_is_refused_when_built(
 
 
 def test_missing_ground_truth_is_refused() -> None:
-    with pytest.raises(ValueError, match="requires `tiou`"):
+    with pytest.raises(ValueError, match=r"requires `tiou`\. Pass gt_segments=\.\.\., or use"):
         sampler(IoUBalanced())(2)
 
 
 def test_missing_features_are_refused() -> None:
-    with pytest.raises(ValueError, match="requires `features`"):
+    with pytest.raises(ValueError, match=r"requires `features`\. Pass features=\.\.\., or use"):
         sampler(DPP())(2)
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [(12.0, 48.0), (0.4, 0.1), (-0.1, 0.5), (0.5, 1.001), (float("nan"), 0.5), (0.1, float("nan"))],
+)
+def test_ground_truth_that_is_not_normalised_is_refused(segment: tuple[float, float]) -> None:
+    gt_segments = [torch.zeros(0, 2), torch.tensor([(0.1, 0.4), segment])]
+    with pytest.raises(ValueError, match=r"expected 0 <= start <= end <= 1.* in video 1\. Divide"):
+        sampler(IoUBalanced())(2, gt_segments=gt_segments)
+
+
+def test_ground_truth_may_leave_the_video_by_rounding() -> None:
+    gt_segments = [torch.tensor([[-1e-6, 1 + 1e-6]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])]
+    assert sampler(IoUBalanced())(2, gt_segments=gt_segments).shape == (2, 32)
+
+
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize(
+    ("segments", "got"),
+    [
+        ([[0.1, 0.4]], "list"),
+        (None, "NoneType"),
+        (torch.zeros(2), r"\[2\]"),
+        (torch.zeros(2, 3), r"\[2, 3\]"),
+    ],
+    ids=str,
+)
+def test_ground_truth_of_another_shape_is_refused(segments: Any, got: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"\[instances, 2\] for each video, got {got} for video 1"
+    ):
+        sampler(IoUBalanced())(2, gt_segments=[torch.zeros(0), segments])
+
+
+@pytest.mark.parametrize("strategy", [Random(), ScaleBalanced()], ids=repr)
+def test_what_the_strategy_does_not_look_at_costs_nothing(
+    strategy: AbstractSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposals = sampler(strategy)
+    expected = sampler(strategy)(2)
+    monkeypatch.setattr("aps.sampler.pairwise_tiou", None)
+    monkeypatch.setattr(proposals, "_mean_features", None)
+    drawn = proposals(2, gt_segments=GT_SEGMENTS, features=features())
+    assert torch.equal(drawn, expected)
+
+
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize(
+    ("wrong", "got"), [(torch.zeros(2, 3), "Tensor"), (2.0, "float"), (-1, "-1")]
+)
+def test_what_is_no_number_of_videos_is_refused(wrong: Any, got: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"batch_size=...\): expected the number of v.*got {got}\."
+    ):
+        sampler()(wrong)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_index_of_each_video_has_memory_of_its_own(training: bool) -> None:
+    for proposals in (sampler(ratio=1.0), sampler(evaluation_ratio=0.2)):
+        index = proposals.train(training)(2)
+        expected = index[1].clone()
+        index[0] = 0
+        assert torch.equal(index[1], expected)
+
+
+def test_module_made_without_memory_gets_its_map_with_it() -> None:
+    with torch.device("meta"):
+        proposals = ProposalSampler(num_snippets=NUM_SNIPPETS, max_duration=5)
+    assert proposals.valid.device.type == "meta"
+    proposals.to_empty(device="cpu")
+    assert torch.equal(proposals.proposals, dense_proposals(NUM_SNIPPETS, 5))
+    assert proposals(2).shape == sampler(max_duration=5)(2).shape
 
 
 def test_another_number_of_videos_is_refused() -> None:
@@ -217,6 +291,8 @@ def test_another_number_of_snippets_is_refused() -> None:
 def test_features_without_channels_are_refused(raw_errors: None) -> None:
     with pytest.raises(ValueError, match=r"expected shape \[2, 32, channels\].* got \[2, 32\]"):
         sampler(DPP())(2, features=features()[..., 0])
+    with pytest.raises(ValueError, match=r"expected shape \[2, 32, channels\].* got list"):
+        sampler(DPP())(2, features=list(features()))
 
 
 def test_seed_in_place_of_a_generator_is_refused(raw_errors: None) -> None:
@@ -239,7 +315,7 @@ def test_half_precision_does_not_reach_the_proposals() -> None:
 def test_index_lies_on_the_device_of_the_module(training: bool, ratio: float) -> None:
     options = {"ratio": ratio, "evaluation_ratio": ratio}
     here, there = (sampler(IoUBalanced(), **options).train(training) for _ in range(2))
-    there.valid = Elsewhere(there.valid)
+    there._anchor = Elsewhere(there._anchor)
     with OtherDevice():
         index = there(2, gt_segments=GT_SEGMENTS)
     assert index.device == ELSEWHERE

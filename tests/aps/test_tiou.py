@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from aps import pairwise_tiou
+from aps.tiou import paired_tiou
 
 
 def by_hand(first: tuple[float, float], second: tuple[float, float]) -> float:
@@ -33,6 +34,22 @@ def test_tiou_of_hand_made_cases(
     assert tiou.item() == pytest.approx(expected, abs=1e-15)
 
 
+def test_segments_that_share_a_bound_are_divided_once() -> None:
+    ends = torch.rand(500, 2, generator=torch.Generator().manual_seed(0))
+    segments = torch.stack([torch.zeros(500), ends[:, 0]], dim=1)
+    others = torch.stack([torch.zeros(500), ends[:, 1]], dim=1)
+    tiou = pairwise_tiou(segments, others).diagonal()
+    assert torch.equal(tiou, ends.amin(dim=1) / ends.amax(dim=1))
+
+
+def test_lengths_may_exceed_half_of_the_range_of_the_type() -> None:
+    segments = torch.tensor([[0.0, 40_000.0], [20_000.0, 60_000.0]], dtype=torch.float16)
+    tiou = pairwise_tiou(segments, segments).double()
+    torch.testing.assert_close(
+        tiou, torch.tensor([[1.0, 1 / 3], [1 / 3, 1.0]]).double(), atol=1e-3, rtol=0
+    )
+
+
 segments = st.lists(
     st.tuples(st.floats(0, 100), st.floats(0, 100)).map(lambda pair: tuple(sorted(pair))),
     min_size=1,
@@ -47,6 +64,15 @@ def test_tiou_against_one_pair_at_a_time(
     tensors = [torch.tensor(x, dtype=torch.float64) for x in (first, second)]
     expected = torch.tensor([[by_hand(a, b) for b in second] for a in first], dtype=torch.float64)
     torch.testing.assert_close(pairwise_tiou(*tensors), expected, rtol=1e-9, atol=1e-12)
+
+
+@given(first=segments, second=segments)
+def test_paired_tiou_against_pairwise(
+    first: list[tuple[float, float]], second: list[tuple[float, float]]
+) -> None:
+    count = min(len(first), len(second))
+    pair = [torch.tensor(x[:count], dtype=torch.float64) for x in (first, second)]
+    assert paired_tiou(*pair).equal(pairwise_tiou(*pair).diagonal())
 
 
 def test_tiou_of_no_segments_is_empty() -> None:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from aps.tiou import paired_tiou
 from examples.etad.losses import classification, detection_loss, offset_regression
 from examples.etad.model.config import PRESETS, DetectorConfig
 from examples.etad.model.offsets import encode_offsets
 from examples.etad.model.output import DetectorOutput, StageOutput
-from examples.etad.targets import paired_tiou
 
 CONFIG = PRESETS["official"]
 NUM_SNIPPETS = 16

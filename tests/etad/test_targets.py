@@ -1,15 +1,13 @@
 import pytest
 import torch
-from hypothesis import given, strategies as st
 from torch import Tensor
 
-from aps import pairwise_tiou
+from aps.tiou import paired_tiou
 from examples.etad.targets import (
     assign_ground_truth,
     at_proposal_boundaries,
     boundary_targets,
     check_ground_truth,
-    paired_tiou,
 )
 
 
@@ -74,19 +72,6 @@ def test_a_video_without_instances_has_no_boundary() -> None:
     assert targets.shape == (2, 8, 2)
     assert targets[0].eq(0).all()
     assert targets[1].gt(0.5).any()
-
-
-@given(seed=st.integers(0, 2**31))
-def test_paired_tiou_against_the_diagonal_of_pairwise(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    segments, others = (random_segments(9, generator=generator) for _ in range(2))
-    assert paired_tiou(segments, others).equal(pairwise_tiou(segments, others).diagonal())
-
-
-def test_paired_tiou_of_empty_segments_is_zero() -> None:
-    empty = torch.zeros(1, 2)
-    assert paired_tiou(empty, empty).item() == 0
-    assert paired_tiou(empty, torch.tensor([[0.0, 1.0]])).item() == 0
 
 
 def test_assignment_against_a_search_over_instances(generator: torch.Generator) -> None:

@@ -109,6 +109,14 @@ def test_rounding_beyond_one_is_accepted(sampler: AbstractSampler, field: str) -
 
 
 @both
+def test_refusal_compares_in_double_precision(sampler: AbstractSampler, field: str) -> None:
+    # In float32 it equals the bound.
+    candidates = labelled(field, [0.5, 1.00001], torch.float32)
+    with pytest.raises(ValueError, match=rf"expected {field} in \[0, 1\], got 1\.00001.* 1 of 2"):
+        sampler.sample(candidates, 1)
+
+
+@both
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), float("inf")])
 def test_values_outside_the_unit_interval_are_refused(
     sampler: AbstractSampler, field: str, value: float

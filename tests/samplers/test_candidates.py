@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,9 +51,13 @@ def test_candidates_equal_themselves_alone() -> None:
     assert candidates in {candidates}
 
 
-def test_no_items_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"num_items=0\): expected at least 1 item, got 0"):
-        Candidates(num_items=0)
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize("num_items", [0, 3.0])
+def test_no_items_are_refused(num_items: int) -> None:
+    with pytest.raises(
+        ValueError, match=rf"num_items={num_items}\): expected an integer of at lea"
+    ):
+        Candidates(num_items=num_items)
 
 
 @pytest.mark.usefixtures("raw_errors")
@@ -81,6 +86,30 @@ def test_integer_values_are_refused(field: str) -> None:
     values = torch.zeros((3, 2) if field == "features" else (3,), dtype=torch.int64)
     with pytest.raises(TypeError, match=rf"{field}=\.\.\.\): expected a floating point tensor"):
         Candidates(num_items=3, **{field: values})
+
+
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize("field", ["features", "tiou", "scale", "kernel", "gradient_norm"])
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.zeros(3), "ndarray"),
+        ([[0.0], [0.0], [0.0]], "list"),
+        (torch.eye(3).to_sparse(), r"torch\.float32, torch\.sparse_coo"),
+    ],
+    ids=["numpy", "list", "sparse"],
+)
+def test_what_is_no_dense_tensor_is_refused(field: str, values: Any, kind: str) -> None:
+    with pytest.raises(
+        TypeError, match=rf"{field}=\.\.\.\): expected a dense tensor, got {kind}\."
+    ):
+        Candidates(num_items=3, **{field: values})
+
+
+@pytest.mark.usefixtures("raw_errors")
+def test_map_of_numpy_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"expected a bool tensor, got ndarray\. Pass torch\.as_te"):
+        Candidates(num_items=6, valid=np.ones((2, 3), dtype=bool))
 
 
 @pytest.mark.usefixtures("raw_errors")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -131,14 +132,31 @@ def test_strategy_without_requirements_needs_only_the_number(case: Case) -> None
 
 
 @every_strategy
-@pytest.mark.parametrize("count", [-1, 0, 11])
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize("count", [-1, 0, 11, 2.5, 3.0])
 @pytest.mark.parametrize("method", ["sample", "inclusion_probability"])
-def test_impossible_count_is_refused(case: Case, count: int, method: str) -> None:
+def test_impossible_count_is_refused(case: Case, count: float, method: str) -> None:
     candidates = case.candidates(size=4 if case.on_map else 10)
     with pytest.raises(
-        ValueError, match=rf"\.{method}\(count={count}\): expected a count in \[1, 10\]"
+        ValueError, match=rf"\.{method}\(count={count}\): expected an integer in \[1, 10\]"
     ):
         getattr(case.sampler, method)(candidates, count)
+
+
+@every_strategy
+@pytest.mark.usefixtures("raw_errors")
+def test_seed_in_place_of_a_generator_is_refused(case: Case) -> None:
+    untyped: Any = case.sampler
+    with pytest.raises(TypeError, match=r"sample\(generator=3\): expected a torch\.Generator or"):
+        untyped.sample(case.candidates(size=4), 2, generator=3)
+
+
+@every_strategy
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize("method", ["sample", "inclusion_probability"])
+def test_features_in_place_of_candidates_are_refused(case: Case, method: str) -> None:
+    with pytest.raises(TypeError, match=rf"{method}\(candidates=.*expected Candidates, got Tensor"):
+        getattr(case.sampler, method)(torch.zeros(3, 2), 2)
 
 
 @every_strategy

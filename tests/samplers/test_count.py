@@ -1,5 +1,6 @@
 """`count_from_ratio` rounds what the user wrote, not its binary approximation."""
 
+import decimal
 from fractions import Fraction
 
 import numpy as np
@@ -56,10 +57,16 @@ def test_ratio_outside_unit_interval_is_refused(ratio: float) -> None:
         count_from_ratio(ratio, 10)
 
 
-@pytest.mark.parametrize("num_items", [0, -3])
+@pytest.mark.usefixtures("raw_errors")
+@pytest.mark.parametrize("num_items", [0, -3, 10.0])
 def test_no_items_are_refused(num_items: int) -> None:
-    with pytest.raises(ValueError, match=r"num_items=.*expected at least 1 item, got"):
+    with pytest.raises(ValueError, match=r"num_items=.*expected an integer of at least 1, got"):
         count_from_ratio(0.5, num_items)
+
+
+def test_context_of_decimals_does_not_matter() -> None:
+    with decimal.localcontext(prec=2):
+        assert count_from_ratio(0.06, 8256) == 495
 
 
 def test_ratio_of_numpy_is_accepted() -> None:

@@ -247,8 +247,10 @@ def test_features_that_are_not_finite_are_refused(value: float) -> None:
         choose(features, 0, 2)
 
 
-def test_negative_start_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"start=-1\): expected a position >= 0, got -1"):
+def test_start_that_is_no_position_is_refused(raw_errors: None) -> None:
+    with pytest.raises(ValueError, match=r"start=1.5\): expected an integer >= 0, got 1.5"):
+        FarthestPoint(start=1.5)
+    with pytest.raises(ValueError, match=r"start=-1\): expected an integer >= 0, got -1"):
         FarthestPoint(start=-1)
 
 

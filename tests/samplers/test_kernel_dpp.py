@@ -137,13 +137,14 @@ def test_kernel_that_is_not_finite_is_refused() -> None:
         KernelDPP().sample(candidates_of(kernel), 2)
 
 
-ROUNDING = 10 * torch.finfo(torch.float64).eps
+# Of the entries, and of the computation of eigenvalues.
+ROUNDING = (1 + 100) * torch.finfo(torch.float64).eps
 
 
 @pytest.mark.parametrize("largest", [0.001, 4.0])
 def test_entries_may_differ_by_the_rounding_of_the_largest(largest: float) -> None:
     kernel = largest * torch.eye(4, dtype=torch.float64)
-    kernel[1, 2] = ROUNDING * largest
+    kernel[1, 2] = 10 * (ROUNDING * largest)
     KernelDPP().sample(candidates_of(kernel), 2)
     kernel[1, 2] *= 1.1
     with pytest.raises(ValueError, match="expected a symmetric kernel"):
@@ -158,6 +159,21 @@ def test_eigenvalues_may_be_negative_by_the_rounding_of_all_items(largest: float
     weights[3] *= 1.1
     with pytest.raises(ValueError, match="expected a positive semi-definite kernel"):
         KernelDPP().sample(candidates_of(weights.diag()), 2)
+
+
+def test_rounding_of_eigenvalues_is_no_reason_to_refuse() -> None:
+    # Of equal items they are the less exact the more there are.
+    candidates = candidates_of(torch.ones(1000, 1000, dtype=torch.float64))
+    probability = KernelDPP().inclusion_probability(candidates, 1)
+    torch.testing.assert_close(probability, torch.full_like(probability, 1e-3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_negative_eigenvalue_is_no_rounding_of_a_small_type(dtype: torch.dtype) -> None:
+    kernel = torch.eye(100)
+    kernel[:2, :2] = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    with pytest.raises(ValueError, match=r"got the eigenvalue -1\."):
+        KernelDPP().sample(candidates_of(kernel.to(dtype)), 1)
 
 
 @pytest.mark.parametrize(("factor", "rank"), [(2.0, 14), (2.1, 15)])

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
+from aps.tiou import paired_tiou
 from examples.etad.model.offsets import MIN_SCALE, encode_offsets, refine
-from examples.etad.targets import paired_tiou
 
 
 def random_segments(count: int, generator: torch.Generator) -> torch.Tensor:
