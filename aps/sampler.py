@@ -12,7 +12,7 @@ from aps.proposals import proposal_map, segments_of
 from aps.tiou import pairwise_tiou
 from samplers import AbstractSampler, Candidates, Grid, Random, count_from_ratio
 
-Given = TypeVar("Given")
+_Given = TypeVar("_Given")
 
 
 class ProposalSampler(nn.Module):
@@ -152,7 +152,7 @@ class ProposalSampler(nn.Module):
             index[video] = self.sampler.sample(candidates, count, generator=self.generator)
         return index
 
-    def _if_required(self, field: str, name: str, given: Given | None) -> Given | None:
+    def _if_required(self, field: str, name: str, given: _Given | None) -> _Given | None:
         """Return what the strategy looks at; what it does not would take time for nothing."""
         if field not in self.sampler.requires:
             return None

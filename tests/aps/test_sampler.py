@@ -180,6 +180,7 @@ ERRORS = [
     ({"ratio": 0.0}, ValueError, r"ratio=0.0\): expected a value in \(0, 1\]"),
     ({"evaluation_ratio": 2.0}, ValueError, r"evaluation_ratio=2.0\): expected a value"),
     ({"num_snippets": 0}, ValueError, r"num_snippets=0\): expected an integer of at least 1"),
+    ({"max_duration": 33}, ValueError, r"max_duration=33\): expected a number of snippets in \[1"),
 ]
 
 
@@ -281,6 +282,11 @@ def test_another_number_of_videos_is_refused() -> None:
         ValueError, match=r"gt_segments=...\): expected one entry for each of the 3"
     ):
         sampler()(3, gt_segments=GT_SEGMENTS)
+
+
+def test_features_of_another_number_of_videos_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"features=...\): expected one entry for each of the 3"):
+        sampler(DPP())(3, features=features())
 
 
 def test_another_number_of_snippets_is_refused() -> None:

@@ -73,6 +73,8 @@ def test_paired_tiou_against_pairwise(
     count = min(len(first), len(second))
     pair = [torch.tensor(x[:count], dtype=torch.float64) for x in (first, second)]
     assert paired_tiou(*pair).equal(pairwise_tiou(*pair).diagonal())
+    in_videos = [segments.expand(2, 3, -1, -1) for segments in pair]
+    assert paired_tiou(*in_videos).equal(paired_tiou(*pair).expand(2, 3, -1))
 
 
 def test_tiou_of_no_segments_is_empty() -> None:
