@@ -110,7 +110,8 @@ class SubsetDraw:
                 features=None if features is None else features[video].detach(),
                 gradient_norm=None if gradient_norms is None else gradient_norms[video],
             )
-            index = self.sampler.sample(candidates, count, generator=self.generator)
+            drawn = self.sampler.sample(candidates, count, generator=self.generator)
+            index = drawn.sort().values
             indices.append(index.cpu())
             values.append(self._weights_of(candidates, index).cpu())
         index = torch.stack(indices)
