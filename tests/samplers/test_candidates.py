@@ -107,9 +107,12 @@ def test_what_is_no_dense_tensor_is_refused(field: str, values: Any, kind: str) 
 
 
 @pytest.mark.usefixtures("raw_errors")
-def test_map_of_numpy_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"expected a bool tensor, got ndarray\. Pass torch\.as_te"):
-        Candidates(num_items=6, valid=np.ones((2, 3), dtype=bool))
+@pytest.mark.parametrize(
+    ("valid", "kind"), [(np.ones((2, 3), dtype=bool), "ndarray"), ([[True] * 3] * 2, "list")]
+)
+def test_map_that_is_no_tensor_is_refused(valid: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=rf"expected a bool tensor, got {kind}\. Pass torch\.as_te"):
+        Candidates(num_items=6, valid=valid)
 
 
 @pytest.mark.usefixtures("raw_errors")
