@@ -38,8 +38,8 @@ def check_features(features: Tensor, *, batch_size: int, num_snippets: int) -> N
     if not is_tensor or features.ndim != 3 or features.shape[1] != num_snippets:
         got = list(features.shape) if is_tensor else type(features).__name__
         raise ValueError(
-            f"ProposalSampler(features=...): expected shape [{batch_size}, "
-            f"{num_snippets}, channels] for num_snippets={num_snippets}, got {got}."
+            f"ProposalSampler(features=...): expected shape [{batch_size}, {num_snippets}, "
+            f"channels] for num_snippets={num_snippets}, got {got}."
         )
 
 

@@ -103,6 +103,7 @@ class ProposalSampler(nn.Module):
                     f"ProposalSampler({name}={getattr(self, name)!r}): expected a value in (0, 1], "
                     "the fraction of the dense proposals that is kept."
                 )
+        # Refuses sizes for which there is no map.
         proposal_map(self.num_snippets, self.max_duration)
 
     def forward(
@@ -126,7 +127,8 @@ class ProposalSampler(nn.Module):
                 videos or snippets does not agree.
         """
         check_number_of_videos(batch_size, gt_segments=gt_segments, features=features)
-        valid, proposals = self.valid, self.proposals
+        valid = self.valid
+        proposals = segments_of(valid)
         ratio = self.ratio if self.training else self.evaluation_ratio
         if ratio == 1:
             return torch.arange(len(proposals), device=proposals.device).repeat(batch_size, 1)
