@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from examples.etad.config_loading import load_config
+from examples.etad.data.open import find_videos
+from examples.etad.settings.loading import load_config
 from examples.etad.train import DEFAULT_CONFIG
-from examples.etad.videos import find_videos
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results/default_run.json"

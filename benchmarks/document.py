@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import tables
-from benchmarks.all_rows import AllRows
-from benchmarks.error_tables import error_tables
-from benchmarks.picked_pictures import draw_features, draw_picked
-from benchmarks.picked_table import tables as picked_tables
-from benchmarks.pictures import draw_errors, draw_memory, draw_sampler_time, draw_time
-from benchmarks.sampler_guide import guide_table
-from benchmarks.targets import targets
+from benchmarks.report import tables
+from benchmarks.report.all_rows import AllRows
+from benchmarks.report.error_tables import error_tables
+from benchmarks.report.picked_pictures import draw_features, draw_picked
+from benchmarks.report.picked_table import tables as picked_tables
+from benchmarks.report.pictures import draw_errors, draw_memory, draw_sampler_time, draw_time
+from benchmarks.report.sampler_guide import guide_table
+from benchmarks.report.targets import targets
 
 DOCS = Path(__file__).parent.parent / "docs"
 BENCHMARKS, SAMPLERS = DOCS / "benchmarks.md", DOCS / "samplers.md"

@@ -25,14 +25,14 @@ from jaxtyping import Float64
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.conditions import conditions
-from benchmarks.encoded_videos import encode_videos
-from benchmarks.error_tables import error_table
-from benchmarks.intervals import mean, ratio_of_means, with_interval
-from benchmarks.item_gradients import Contributions
-from benchmarks.rows import RESULTS, Row, write_rows
-from benchmarks.trained_run import CHECKPOINT, TrainedRun
-from benchmarks.variants import PivotalNorm, Stratified
+from benchmarks.draws.variants import PivotalNorm, Stratified
+from benchmarks.measuring.conditions import conditions
+from benchmarks.measuring.intervals import mean, ratio_of_means, with_interval
+from benchmarks.measuring.rows import RESULTS, Row, write_rows
+from benchmarks.report.error_tables import error_table
+from benchmarks.trained_model.encoded_videos import encode_videos
+from benchmarks.trained_model.item_gradients import Contributions
+from benchmarks.trained_model.trained_run import CHECKPOINT, TrainedRun
 from samplers import (
     DPP,
     AbstractSampler,

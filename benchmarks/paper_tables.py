@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.conditions import conditions
-from benchmarks.dry_runs import NO_ENCODER, Setting
-from benchmarks.rows import RESULTS, Row, write_rows
+from benchmarks.measuring.conditions import conditions
+from benchmarks.measuring.rows import RESULTS, Row, write_rows
+from benchmarks.training_steps.dry_runs import NO_ENCODER, Setting
 
 RESULT = RESULTS / "paper_tables.json"
 GB = 1e9

@@ -23,16 +23,16 @@ from jaxtyping import Int64
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.conditions import ROOT, conditions
-from benchmarks.embedding import PERPLEXITY, SEED, embed
-from benchmarks.encoded_videos import encode_videos
-from benchmarks.intervals import mean, ratio_of_means, with_interval
-from benchmarks.picked_pictures import draw_features, draw_picked
-from benchmarks.picked_proposals import HIGH_TIOU, Proposals
-from benchmarks.picked_snippets import Snippets
-from benchmarks.picked_table import tables
-from benchmarks.rows import RESULTS, Row, write_rows
-from benchmarks.trained_run import CHECKPOINT, TrainedRun
+from benchmarks.measuring.conditions import ROOT, conditions
+from benchmarks.measuring.intervals import mean, ratio_of_means, with_interval
+from benchmarks.measuring.rows import RESULTS, Row, write_rows
+from benchmarks.report.picked_pictures import draw_features, draw_picked
+from benchmarks.report.picked_table import tables
+from benchmarks.trained_model.embedding import PERPLEXITY, SEED, embed
+from benchmarks.trained_model.encoded_videos import encode_videos
+from benchmarks.trained_model.picked_proposals import HIGH_TIOU, Proposals
+from benchmarks.trained_model.picked_snippets import Snippets
+from benchmarks.trained_model.trained_run import CHECKPOINT, TrainedRun
 
 RESULT = RESULTS / "picked_items.json"
 # Three actions of three classes, and background that looks like action.

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.conditions import conditions
-from benchmarks.measure import Measured, measure, relative
-from benchmarks.problem import Problem, Size, TemporalHead
-from benchmarks.rows import RESULTS, Row, write_rows
+from benchmarks.measuring.conditions import conditions
+from benchmarks.measuring.measure import Measured, measure, relative
+from benchmarks.measuring.rows import RESULTS, Row, write_rows
+from benchmarks.training_steps.problem import Problem, Size, TemporalHead
 from sgs import SequentialGradientSampler
 from sgs.planning.byte_size import readable_bytes
-from sgs.planning.live_bytes import LiveBytes
+from sgs.planning.estimate.live_bytes import LiveBytes
 
 RESULT = RESULTS / "plan_choice.json"
 RATIO = 0.5

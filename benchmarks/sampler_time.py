@@ -26,11 +26,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.conditions import conditions
-from benchmarks.measure import Measured, Step, measure, quartiles, relative
-from benchmarks.rows import RESULTS, Row, write_rows
-from benchmarks.sampler_draws import FARTHEST, SAMPLE, Draw, draws_of
-from benchmarks.sampler_peers import (
+from benchmarks.draws.draws import FARTHEST, SAMPLE, Draw, draws_of
+from benchmarks.draws.peers import (
     DPPY,
     DPPY_DUAL,
     FPSAMPLE,
@@ -38,8 +35,11 @@ from benchmarks.sampler_peers import (
     TORCH_CLUSTER,
     TORCH_CLUSTER_64,
 )
-from benchmarks.sampler_settings import SETTINGS, Setting
-from benchmarks.sampler_targets import sampler_targets
+from benchmarks.draws.settings import SETTINGS, Setting
+from benchmarks.measuring.conditions import conditions
+from benchmarks.measuring.measure import Measured, Step, measure, quartiles, relative
+from benchmarks.measuring.rows import RESULTS, Row, write_rows
+from benchmarks.report.sampler_targets import sampler_targets
 
 ROUNDS = 5
 # A draw is repeated until it takes so long: in less the clock and the cache are what is measured.

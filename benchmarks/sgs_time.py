@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.cases import FULL, HAND_WRITTEN, Case, cases_of
-from benchmarks.conditions import conditions
-from benchmarks.measure import Measured, Step, measure, relative
-from benchmarks.problem import Problem, Size, TemporalHead
-from benchmarks.rows import RESULTS, Row, read_rows, write_rows
-from examples.etad.model.config import DetectorConfig
-from examples.etad.model.detector import Detector
-from examples.etad.model.detector_head import DetectorHead
+from benchmarks.measuring.conditions import conditions
+from benchmarks.measuring.measure import Measured, Step, measure, relative
+from benchmarks.measuring.rows import RESULTS, Row, read_rows, write_rows
+from benchmarks.training_steps.cases import FULL, HAND_WRITTEN, Case, cases_of
+from benchmarks.training_steps.problem import Problem, Size, TemporalHead
+from examples.etad.detectors.etad.config import DetectorConfig
+from examples.etad.detectors.etad.detector import Detector
+from examples.etad.detectors.etad.dry_run_head import DetectorHead
 
 LEARNING_RATE = 1e-6
 # So many items that each ratio is a whole number of micro-batches: all methods make the same calls.

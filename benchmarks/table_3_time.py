@@ -17,12 +17,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import methods
-from benchmarks.cases import Case
+from benchmarks.measuring.rows import RESULTS, write_rows
 from benchmarks.paper_tables import TABLE_3
-from benchmarks.problem import Problem, Size
-from benchmarks.rows import RESULTS, write_rows
 from benchmarks.sgs_time import ROUNDS, run, table
+from benchmarks.training_steps import methods
+from benchmarks.training_steps.cases import Case
+from benchmarks.training_steps.problem import Problem, Size
 from sgs import SequentialGradientSampler
 
 # By the micro-batches of K = 4.

@@ -2,7 +2,7 @@
 
 import sys
 
-from sgs.planning.command import main
+from sgs.planning.command_line.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

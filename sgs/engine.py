@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from sgs.back_propagation import back_propagate_rows
-from sgs.calls import EncoderCalls, Graph, Group, MicroBatch
-from sgs.check import ReplayCheck
 from sgs.distributed import fewest_calls, missing_calls
-from sgs.features import FeatureBuffer
-from sgs.front import Front
-from sgs.item_gradients import ItemGradients
-from sgs.items import ItemCall
-from sgs.parameters import CalledParameters
-from sgs.repeats import repeats_of
+from sgs.encoder_calls import EncoderCalls, Graph, Group, MicroBatch
+from sgs.gradients.arguments import ItemGradients
+from sgs.gradients.parameters import CalledParameters
+from sgs.items.arguments import ItemCall
+from sgs.items.features import FeatureBuffer
+from sgs.items.frozen_stem import Front
+from sgs.micro_batches import repeats_of
+from sgs.replay.circumstances import World
+from sgs.replay.feature_check import ReplayCheck
 from sgs.subset import Subset
-from sgs.world import World
 
 FIRST_PASS, SECOND_PASS = "first pass", "second pass"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sgs.planning.command import main
+from sgs.planning.command_line.command import main
 from tests.memory_docs import DOCUMENT, PICTURE, PYTHON, SESSION, encoder_file
 
 TEXT = DOCUMENT.read_text()

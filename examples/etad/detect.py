@@ -10,15 +10,15 @@ import argparse
 import json
 from pathlib import Path
 
-from examples.etad.checkpoint import load_checkpoint
-from examples.etad.config_loading import config_from
-from examples.etad.data.annotations import VideoAnnotation
+from examples.etad.data.annotations.activitynet import VideoAnnotation
 from examples.etad.data.dataset import collate
-from examples.etad.data.video import probe
-from examples.etad.inference import Prediction, predict
-from examples.etad.model.etad import ETAD
-from examples.etad.videos import open_dataset
-from examples.etad.visualize.timeline import plot_timeline
+from examples.etad.data.open import open_dataset
+from examples.etad.data.video.frames import probe
+from examples.etad.end_to_end import ETAD
+from examples.etad.evaluation.prediction import Prediction, predict
+from examples.etad.pictures.timeline import plot_timeline
+from examples.etad.settings.loading import config_from
+from examples.etad.training.checkpoint import load_checkpoint
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from examples.etad.checkpoint import load_checkpoint
-from examples.etad.config_loading import config_from, override
-from examples.etad.evaluation import evaluate, report, write_results
-from examples.etad.model.etad import ETAD
-from examples.etad.videos import find_videos, open_dataset
+from examples.etad.data.open import find_videos, open_dataset
+from examples.etad.end_to_end import ETAD
+from examples.etad.evaluation.evaluation import evaluate, report, write_results
+from examples.etad.settings.loading import config_from, override
+from examples.etad.training.checkpoint import load_checkpoint
 
 
 def main() -> None:

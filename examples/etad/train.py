@@ -23,18 +23,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from examples.etad.checkpoint import load_checkpoint, save_checkpoint
-from examples.etad.config import Config, TrainConfig
-from examples.etad.config_loading import config_from, load_config, to_dict
-from examples.etad.data.augmentation import Augmentation
 from examples.etad.data.dataset import collate
-from examples.etad.dry_run import dry_run
-from examples.etad.evaluation import Evaluation, evaluate, report, write_results
-from examples.etad.losses import detection_loss
-from examples.etad.model.etad import ETAD
-from examples.etad.progress import Progress, mean_losses, peak_memory_mib
-from examples.etad.videos import Videos, find_videos, open_dataset
-from examples.etad.visualize.curves import plot_training_curve
+from examples.etad.data.open import Videos, find_videos, open_dataset
+from examples.etad.data.snippets.augmentation import Augmentation
+from examples.etad.detectors.etad.losses import detection_loss
+from examples.etad.end_to_end import ETAD
+from examples.etad.evaluation.evaluation import Evaluation, evaluate, report, write_results
+from examples.etad.pictures.curves import plot_training_curve
+from examples.etad.settings.config import Config, TrainConfig
+from examples.etad.settings.loading import config_from, load_config, to_dict
+from examples.etad.training.checkpoint import load_checkpoint, save_checkpoint
+from examples.etad.training.dry_run import dry_run
+from examples.etad.training.progress import Progress, mean_losses, peak_memory_mib
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "synthetic.toml"
 

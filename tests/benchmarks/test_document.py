@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import document
-from benchmarks.all_rows import AllRows
-from benchmarks.pictures import draw_memory, draw_time
-from benchmarks.tables import passes
-from benchmarks.targets import row_of, targets
+from benchmarks.report.all_rows import AllRows
+from benchmarks.report.pictures import draw_memory, draw_time
+from benchmarks.report.tables import passes
+from benchmarks.report.targets import row_of, targets
 
 
 @pytest.fixture

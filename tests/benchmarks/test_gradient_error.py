@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.error_tables import error_table
 from benchmarks.gradient_error import RATIOS, Errors, errors_of, rows_of
-from benchmarks.item_gradients import Contributions
+from benchmarks.report.error_tables import error_table
+from benchmarks.trained_model.item_gradients import Contributions
 from samplers import AbstractSampler, Block, GradientNorm, Grid, Random
 from sgs import SequentialGradientSampler
 

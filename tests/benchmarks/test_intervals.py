@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from benchmarks.intervals import mean, ratio_of_means, with_interval
+from benchmarks.measuring.intervals import mean, ratio_of_means, with_interval
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.conditions import conditions
-from benchmarks.measure import Measured, measure, quartiles, relative
-from benchmarks.rows import read_rows, write_rows
+from benchmarks.measuring.conditions import conditions
+from benchmarks.measuring.measure import Measured, measure, quartiles, relative
+from benchmarks.measuring.rows import read_rows, write_rows
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import methods
-from benchmarks.problem import Problem, TemporalHead
+from benchmarks.training_steps import methods
+from benchmarks.training_steps.problem import Problem, TemporalHead
 from sgs import SequentialGradientSampler
 
 NUM_ITEMS = 7

@@ -7,10 +7,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import paper_tables
 from benchmarks.document import BENCHMARKS
-from benchmarks.dry_runs import NO_ENCODER, Setting
-from benchmarks.rows import read_rows
-from examples.etad.model.encoders.build import build_encoder
-from sgs.planning.live_bytes import LiveBytes
+from benchmarks.measuring.rows import read_rows
+from benchmarks.training_steps.dry_runs import NO_ENCODER, Setting
+from examples.etad.encoders.build import build_encoder
+from sgs.planning.estimate.live_bytes import LiveBytes
 
 # Large enough for the encoder to matter beside its weights; nothing of it is allocated.
 TOY = {"num_snippets": 64, "num_videos": 2, "frames_per_snippet": 4, "frame_size": 64}

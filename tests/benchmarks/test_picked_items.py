@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from benchmarks import picked_items
+from benchmarks.measuring.rows import read_rows
 from benchmarks.picked_items import rows_of
-from benchmarks.picked_proposals import Proposals
-from benchmarks.picked_snippets import Snippets
-from benchmarks.rows import read_rows
+from benchmarks.trained_model.picked_proposals import Proposals
+from benchmarks.trained_model.picked_snippets import Snippets
 from tests.benchmarks.tiny import tiny_checkpoint
 
 SHARES = ("foreground", "hard_negatives", "high_tiou", "short", "medium", "long")

@@ -8,12 +8,12 @@ import torch
 from matplotlib import colors, pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks import picked_pictures
-from benchmarks.embedding import embed
+from benchmarks.measuring.rows import Row
 from benchmarks.picked_items import example_of
-from benchmarks.picked_proposals import Proposals
-from benchmarks.picked_snippets import Snippets
-from benchmarks.rows import Row
+from benchmarks.report import picked_pictures
+from benchmarks.trained_model.embedding import embed
+from benchmarks.trained_model.picked_proposals import Proposals
+from benchmarks.trained_model.picked_snippets import Snippets
 
 ACTION = torch.tensor([[0.5, 1.0]])
 

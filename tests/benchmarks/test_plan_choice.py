@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import plan_choice
+from benchmarks.measuring.rows import read_rows
 from benchmarks.plan_choice import Choice
-from benchmarks.problem import Size
-from benchmarks.rows import read_rows
+from benchmarks.training_steps.problem import Size
 from tests.benchmarks.tiny import tiny_encoder
 
 
@@ -14,7 +14,7 @@ def test_script_runs_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "benchmarks.problem.build_encoder",
+        "benchmarks.training_steps.problem.build_encoder",
         lambda *_, **__: tiny_encoder(frame_size=16, channels=64),
     )
     monkeypatch.setattr(plan_choice, "SIZES", (Size("tiny", 1, 8, 4, 16, 1, 1),))

@@ -4,8 +4,8 @@ import pytest
 
 import samplers
 from benchmarks import gradient_error, sampler_time
-from benchmarks.rows import Row, read_rows
-from benchmarks.sampler_guide import ADVICE, guide_table
+from benchmarks.measuring.rows import Row, read_rows
+from benchmarks.report.sampler_guide import ADVICE, guide_table
 from samplers import AbstractSampler
 
 MODELS, RATIOS = ("untrained", "trained"), gradient_error.RATIOS

@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import sampler_targets, sampler_time
-from benchmarks.measure import Measured
-from benchmarks.pictures import draw_sampler_time
-from benchmarks.rows import Row, read_rows
-from benchmarks.sampler_draws import (
+from benchmarks import sampler_time
+from benchmarks.draws.draws import (
     FARTHEST,
     FARTHEST_CLUSTER,
     PROBABILITY,
@@ -20,9 +17,13 @@ from benchmarks.sampler_draws import (
     Draw,
     draws_of,
 )
-from benchmarks.sampler_peers import DPPY, PEERS, RANDPERM, TORCH_CLUSTER, TORCH_CLUSTER_64
-from benchmarks.sampler_settings import HEADLINE, SETTINGS, Setting
-from benchmarks.sampler_targets import draw_of
+from benchmarks.draws.peers import DPPY, PEERS, RANDPERM, TORCH_CLUSTER, TORCH_CLUSTER_64
+from benchmarks.draws.settings import HEADLINE, SETTINGS, Setting
+from benchmarks.measuring.measure import Measured
+from benchmarks.measuring.rows import Row, read_rows
+from benchmarks.report import sampler_targets
+from benchmarks.report.pictures import draw_sampler_time
+from benchmarks.report.sampler_targets import draw_of
 from samplers import Candidates
 
 CPU = torch.device("cpu")
@@ -49,7 +50,7 @@ def toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler_targets, "HEADLINE", TOY)
     monkeypatch.setattr(sampler_targets, "GAUSSIAN", TOY_GAUSSIAN)
     # Among all that tests have loaded, collecting takes longer than what is timed.
-    monkeypatch.setattr("benchmarks.measure.gc.collect", int)
+    monkeypatch.setattr("benchmarks.measuring.measure.gc.collect", int)
 
 
 @pytest.fixture
@@ -91,8 +92,8 @@ def test_rows_hold_times_and_conditions_or_a_reason(rows: list[Row]) -> None:
 
 def test_short_draws_are_repeated_and_long_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[None] = []
-    monkeypatch.setattr("benchmarks.sampler_draws._ours", lambda *_: iter(()))
-    monkeypatch.setattr("benchmarks.sampler_draws.PEERS", {RANDPERM: lambda *_: calls.append(None)})
+    monkeypatch.setattr("benchmarks.draws.draws._ours", lambda *_: iter(()))
+    monkeypatch.setattr("benchmarks.draws.draws.PEERS", {RANDPERM: lambda *_: calls.append(None)})
     for shortest_s, is_repeated in ((0, False), (1e-3, True)):
         calls.clear()
         monkeypatch.setattr(sampler_time, "_SHORTEST_S", shortest_s)
@@ -119,11 +120,11 @@ def test_every_sample_has_the_count_that_is_asked_for() -> None:
 
 
 def test_other_items_than_ours_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.sampler_draws.missing", lambda *_: None)
+    monkeypatch.setattr("benchmarks.draws.draws.missing", lambda *_: None)
     chosen = {TORCH_CLUSTER: reversed_farthest, TORCH_CLUSTER_64: first_items}
     peers = {RANDPERM: PEERS[RANDPERM], **chosen}
-    monkeypatch.setattr("benchmarks.sampler_draws.PEERS", peers)
-    monkeypatch.setattr("benchmarks.sampler_draws._farthest_cluster", first_items)
+    monkeypatch.setattr("benchmarks.draws.draws.PEERS", peers)
+    monkeypatch.setattr("benchmarks.draws.draws._farthest_cluster", first_items)
     rows = sampler_time.run(TOY, CPU, rounds=1, with_dppy=False)
     assert draw_of(rows, TOY, FARTHEST)["same_index"]
     assert draw_of(rows, TOY, TORCH_CLUSTER)["same_index"]
@@ -144,16 +145,16 @@ def test_a_missing_package_is_a_row_with_a_reason(monkeypatch: pytest.MonkeyPatc
 
 def test_what_takes_minutes_is_timed_once_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("benchmarks.sampler_draws.missing", lambda *_: None)
+    monkeypatch.setattr("benchmarks.draws.draws.missing", lambda *_: None)
 
     def only_dppy(setting: Setting, candidates: Candidates) -> Iterator[Draw]:
         yield Draw(RANDPERM, SAMPLE, lambda: None)
         yield Draw(DPPY, SAMPLE, lambda: calls.append(setting.count))
 
-    monkeypatch.setattr("benchmarks.sampler_draws.HEADLINE", TOY)
-    monkeypatch.setattr("benchmarks.sampler_draws._LARGEST", {(DPPY, SAMPLE): 10})
-    monkeypatch.setattr("benchmarks.sampler_draws._peers", only_dppy)
-    monkeypatch.setattr("benchmarks.sampler_draws._farthest_cluster", first_items)
+    monkeypatch.setattr("benchmarks.draws.draws.HEADLINE", TOY)
+    monkeypatch.setattr("benchmarks.draws.draws._LARGEST", {(DPPY, SAMPLE): 10})
+    monkeypatch.setattr("benchmarks.draws.draws._peers", only_dppy)
+    monkeypatch.setattr("benchmarks.draws.draws._farthest_cluster", first_items)
     rows = sampler_time.run(TOY, CPU, rounds=2, with_dppy=False)
     assert draw_of(rows, TOY, DPPY)["unavailable"] == "takes long: timed up to 10 items only"
     assert calls == []
@@ -192,7 +193,7 @@ def test_targets_follow_the_rows(rows: list[Row]) -> None:
 def test_picture_shows_every_method_that_was_timed(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.pictures.HEADLINE", TOY)
+    monkeypatch.setattr("benchmarks.report.pictures.HEADLINE", TOY)
     draw_sampler_time(rows, tmp_path / "sampler.png")
     assert 200_000 > (tmp_path / "sampler.png").stat().st_size > 5_000
 

@@ -4,16 +4,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sgs_time
-from benchmarks.cases import cases_of
-from benchmarks.measure import Measured
-from benchmarks.problem import Size, TemporalHead
-from benchmarks.rows import read_rows
+from benchmarks.measuring.measure import Measured
+from benchmarks.measuring.rows import read_rows
+from benchmarks.training_steps.cases import cases_of
+from benchmarks.training_steps.problem import Size, TemporalHead
 from tests.benchmarks.tiny import tiny_encoder
 
 
 @pytest.fixture
 def rows_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("benchmarks.problem.build_encoder", lambda *_, **__: tiny_encoder())
+    monkeypatch.setattr(
+        "benchmarks.training_steps.problem.build_encoder", lambda *_, **__: tiny_encoder()
+    )
     toy = Size("tiny", 1, 10, 2, 4, 2, 4)
     monkeypatch.setattr(sgs_time, "SIZES", {"cpu": [toy]})
     path = tmp_path / "rows.json"

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from benchmarks import table_3_time
+from benchmarks.measuring.rows import read_rows
 from benchmarks.paper_tables import TABLE_3
-from benchmarks.problem import Problem, Size
-from benchmarks.rows import read_rows
+from benchmarks.training_steps.problem import Problem, Size
 from tests.benchmarks.tiny import tiny_encoder
 
 TOY = Size("tiny", 1, 20, 2, 4, 4, 4)
@@ -17,7 +17,9 @@ TOY = Size("tiny", 1, 20, 2, 4, 4, 4)
 def test_script_runs_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("benchmarks.problem.build_encoder", lambda *_, **__: tiny_encoder())
+    monkeypatch.setattr(
+        "benchmarks.training_steps.problem.build_encoder", lambda *_, **__: tiny_encoder()
+    )
     monkeypatch.setattr(table_3_time, "SIZES", {"cpu": TOY})
     path = tmp_path / "rows.json"
     monkeypatch.setattr(sys, "argv", ["table_3_time.py", "--rounds", "1", "--results", str(path)])

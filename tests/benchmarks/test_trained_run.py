@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.encoded_videos import encode_videos
-from benchmarks.picked_proposals import Proposals
-from benchmarks.picked_snippets import Snippets
-from benchmarks.trained_run import TrainedRun
-from examples.etad.checkpoint import load_checkpoint
+from benchmarks.trained_model.encoded_videos import encode_videos
+from benchmarks.trained_model.picked_proposals import Proposals
+from benchmarks.trained_model.picked_snippets import Snippets
+from benchmarks.trained_model.trained_run import TrainedRun
+from examples.etad.training.checkpoint import load_checkpoint
 from tests.benchmarks.tiny import tiny_checkpoint
 
 

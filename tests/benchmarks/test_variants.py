@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.variants import PivotalNorm, Stratified
+from benchmarks.draws.variants import PivotalNorm, Stratified
 from samplers import AbstractSampler, Candidates, GradientNorm
 from tests.samplers import laws
 

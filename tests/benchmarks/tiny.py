@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from examples.etad.checkpoint import save_checkpoint
-from examples.etad.config_loading import load_config, override, to_dict
-from examples.etad.model.encoders.staged import Mean, StagedEncoder
-from examples.etad.model.etad import ETAD
+from examples.etad.encoders.staged import Mean, StagedEncoder
+from examples.etad.end_to_end import ETAD
+from examples.etad.settings.loading import load_config, override, to_dict
 from examples.etad.train import DEFAULT_CONFIG
+from examples.etad.training.checkpoint import save_checkpoint
 from tests.etad.test_train import SETTINGS
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from examples.etad import detect, evaluate, train
-from examples.etad.checkpoint import load_checkpoint
-from examples.etad.config_loading import load_config, override
-from examples.etad.data.synthetic import render_dataset
-from examples.etad.model.etad import ETAD
+from examples.etad.data.rendered.render import render_dataset
+from examples.etad.end_to_end import ETAD
+from examples.etad.settings.loading import load_config, override
+from examples.etad.training.checkpoint import load_checkpoint
 
 SETTINGS = [
     "data.render_training=5",

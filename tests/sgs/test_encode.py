@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from sgs import SequentialGradientSampler
-from sgs.encoded import EncodedItems
+from sgs.encoded_items import EncodedItems
 from tests.reference import assert_same, coupling_loss, gradients_of, run, scale_gradients
 from tests.sgs.encoders import ENCODERS, EncoderCase
 

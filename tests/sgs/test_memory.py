@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from samplers import DPP
 from sgs import SequentialGradientSampler
-from sgs.planning.live_bytes import LiveBytes
+from sgs.planning.estimate.live_bytes import LiveBytes
 
 MICRO_BATCH_SIZE = 4
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 from tqdm import tqdm
 
-from examples.etad.data.annotations import VideoAnnotation
-from examples.etad.data.augmentation import Augmentation, View, centre_view, draw_view
-from examples.etad.data.clips import Clip, ClipReader
-from examples.etad.data.snippet_source import SnippetSource
+from examples.etad.data.annotations.activitynet import VideoAnnotation
+from examples.etad.data.snippets.augmentation import Augmentation, View, centre_view, draw_view
+from examples.etad.data.snippets.source import SnippetSource
+from examples.etad.data.snippets.video_frames import Clip, ClipReader
 from sgs import SourceBatch
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from examples.etad.data.annotations import VideoAnnotation
-from examples.etad.data.augmentation import Augmentation
+from examples.etad.data.annotations.activitynet import VideoAnnotation
 from examples.etad.data.dataset import Batch, Item, VideoDataset, collate
+from examples.etad.data.snippets.augmentation import Augmentation
 from sgs import SourceBatch
 
 NUM_FRAMES = 24

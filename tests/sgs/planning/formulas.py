@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from sgs import Estimate, SequentialGradientSampler
-from sgs.planning.search import Search
+from sgs.planning.settings.search import Search
 
 # Bytes by micro-batch size, that of the first pass, and kept graphs.
 Formula = Callable[[int, int, int], int]

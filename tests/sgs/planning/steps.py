@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sgs import SequentialGradientSampler, freeze_batch_norm
-from sgs.planning.live_bytes import LiveBytes
+from sgs.planning.estimate.live_bytes import LiveBytes
 
 METHODS = ("sgs", "naive", "checkpointed")
 NUM_ITEMS, MICRO_BATCH_SIZE = 14, 4

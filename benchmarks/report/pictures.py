@@ -1,0 +1,139 @@
+"""The pictures of docs/benchmarks.md and docs/samplers.md."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from benchmarks.draws.peers import PEERS
+from benchmarks.draws.settings import HEADLINE
+from benchmarks.measuring.rows import Row
+
+GB = 1e9
+# Strategies of the picture: the others hide each other.
+_DRAWN = ("Random", "Grid", "Block", "DPP", "GradientNorm")
+_TICKS = (0.25, 0.5, 1, 2, 4)
+_MEASURES = {"error": "error, to the full gradient", "cosine": "cosine with the full gradient"}
+
+
+def draw_memory(rows: Sequence[Row], path: Path) -> None:
+    """Draw the peaks of the paper's tables beside the paper's figures, and ours below."""
+    shown = {row["name"]: row for row in rows if row["table"] in ("6", "3", "ours")}
+    shown = {name: row for name, row in shown.items() if "ratio" not in name}
+    names = list(shown)[::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.24 * len(names) + 1), layout="constrained")
+    ours = [shown[name]["peak_bytes"] / GB for name in names]
+    axes.scatter(ours, names, color="tab:blue", label="ours, dry run")
+    papers = [(shown[name]["paper"].get("memory"), name) for name in names]
+    known = [(memory, name) for memory, name in papers if memory is not None]
+    axes.scatter(*zip(*known, strict=True), color="black", marker="|", s=90, label="paper (V100)")
+    axes.grid(alpha=0.4)
+    axes.set(xscale="log", xlabel="peak memory of a training step, GB")
+    axes.legend()
+    save(figure, path)
+
+
+def draw_time(rows: Sequence[Row], path: Path) -> None:
+    """Draw how long each method takes, to naive, with the quartiles of the rounds."""
+    encoders = list(dict.fromkeys(row["size"]["encoder"] for row in rows))
+    figure, all_axes = plt.subplots(
+        1, len(encoders), figsize=(4 * len(encoders), 3.6), layout="constrained", squeeze=False
+    )
+    for encoder, axes in zip(encoders, all_axes[0], strict=True):
+        own = [row for row in rows if row["size"]["encoder"] == encoder]
+        # Twice as many colours as there are by default, which are fewer than methods.
+        axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
+        for method in dict.fromkeys(row["method"] for row in own):
+            _draw_method(axes, method, [row for row in own if row["method"] == method])
+        axes.set(title=encoder, xlabel="ratio, %", ylim=(0, None))
+    all_axes[0][0].set_ylabel("CPU step time, to naive")
+    handles, labels = all_axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
+    save(figure, path)
+
+
+def _draw_method(axes: plt.Axes, method: str, rows: Sequence[Row]) -> None:
+    ratios = [100 * row["ratio"] for row in rows]
+    first, median, third = zip(*(row["relative_to"]["naive"] for row in rows), strict=True)
+    below = [m - f for m, f in zip(median, first, strict=True)]
+    above = [t - m for m, t in zip(median, third, strict=True)]
+    style = "o-" if len(rows) > 1 else "s"
+    axes.errorbar(ratios, median, yerr=[below, above], fmt=style, label=method, markersize=4)
+
+
+def draw_sampler_time(rows: Sequence[Row], path: Path) -> None:
+    """Draw what a sample of the headline's ratio and features costs, by number of proposals."""
+    alike = ("on_map", "channels", "ratio", "features")
+    own = [
+        row
+        for row in rows
+        if row["what"] == "sample"
+        and row["step_ms"]
+        and all(row["setting"][name] == getattr(HEADLINE, name) for name in alike)
+    ]
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
+    for method in dict.fromkeys(row["method"] for row in own):
+        points = sorted(
+            (row["setting"]["num_items"], row["step_ms"][1])
+            for row in own
+            if row["method"] == method
+        )
+        style = "s--" if method in PEERS else "o-"
+        axes.plot(*zip(*points, strict=True), style, label=method, markersize=4)
+    axes.grid(alpha=0.4)
+    axes.set(xscale="log", yscale="log", xlabel="proposals", ylabel="time of a sample, ms")
+    figure.legend(loc="outside right center", fontsize="small")
+    save(figure, path)
+
+
+def draw_errors(rows: Sequence[Row], path: Path) -> None:
+    """Draw error and cosine of weighted samples by ratio, with their intervals."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure, all_axes = plt.subplots(
+        len(_MEASURES),
+        len(models),
+        figsize=(9, 6.5),
+        sharex=True,
+        sharey="row",
+        layout="constrained",
+    )
+    for (measure, label), line in zip(_MEASURES.items(), all_axes, strict=True):
+        line[0].set_ylabel(label)
+        for model, axes in zip(models, line, strict=True):
+            own = [row for row in rows if row["model"] == model]
+            for strategy in _DRAWN:
+                _draw_strategy(axes, strategy, own, measure=measure)
+            axes.grid(alpha=0.4)
+    for model, above, below in zip(models, *all_axes, strict=True):
+        # The error of one without weights is a bias: only its direction can be compared.
+        _draw_strategy(
+            below, "FarthestPoint", [row for row in rows if row["model"] == model], measure="cosine"
+        )
+        above.set(title=f"{model} model", yscale="log", yticks=_TICKS)
+        above.yaxis.set_major_formatter("{x:g}")
+        above.yaxis.set_minor_formatter("")
+        below.set_xlabel("snippets with a gradient, %")
+    handles, labels = all_axes[-1][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    save(figure, path)
+
+
+def _draw_strategy(axes: plt.Axes, strategy: str, rows: Sequence[Row], *, measure: str) -> None:
+    """Draw one line, of weighted samples where there are any."""
+    own = [row for row in rows if row["strategy"] == strategy]
+    weights = own[0]["weights"]
+    own = [row for row in own if row["weights"] == weights]
+    ratios = [100 * row["ratio"] for row in own]
+    low, value, high = zip(*(row[measure] for row in own), strict=True)
+    label = strategy if weights == "inverse_probability" else f"{strategy}, no weights"
+    axes.plot(ratios, value, "o-", label=label, markersize=4)
+    axes.fill_between(ratios, low, high, alpha=0.15)
+
+
+def save(figure: plt.Figure, path: Path, *, dpi: int = 80) -> None:
+    figure.savefig(path, dpi=dpi, metadata={"Software": None})
+    plt.close(figure)

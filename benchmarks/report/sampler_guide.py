@@ -1,0 +1,98 @@
+"""The table that says which strategy to use when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.draws.settings import HEADLINE, SNIPPETS, Setting
+from benchmarks.measuring.rows import Row
+from benchmarks.report.markdown import markdown
+from benchmarks.report.sampler_targets import draw_of
+
+RATIO = 0.3
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What no benchmark can tell of a strategy.
+
+    Attributes:
+        needs: What must be known of the items.
+        law: How a sample is distributed.
+        use: When to take it.
+    """
+
+    needs: str
+    law: str
+    use: str
+
+
+ADVICE = {
+    "Grid": Advice(
+        "nothing",
+        "fixed stride in time, lattice on the map; random phase: each item n / N",
+        "**default for snippets**, and whatever else comes in an order of time or space",
+    ),
+    "Random": Advice(
+        "nothing",
+        "uniform: each item n / N",
+        "**default for proposals**; items whose order means nothing, or has a period",
+    ),
+    "GradientNorm": Advice(
+        "the loss's gradient",
+        "in proportion to its norm, systematic",
+        "the least error, where the subset may be drawn in the backward (below)",
+    ),
+    "DPP": Advice(
+        "features",
+        "determinant of the cosine kernel",
+        "variety in the space of features, with exact probabilities",
+    ),
+    "FarthestPoint": Advice(
+        "features",
+        "greedy maximin, only the start is random",
+        'covering the space of features; no probabilities, hence `weights="none"`',
+    ),
+    "Block": Advice(
+        "nothing",
+        "one run in time, one square of the map",
+        "neighbours, where only these can be read together",
+    ),
+    "IoUBalanced": Advice("ground truth", "n / 3 of each of three bins of tIoU", "proposals only"),
+    "ScaleBalanced": Advice("durations", "n / 3 of each of three bins of scale", "proposals only"),
+    "KernelDPP": Advice("a kernel", "determinant of your own kernel", "called directly"),
+}
+
+
+def guide_table(time_rows: Sequence[Row], error_rows: Sequence[Row]) -> str:
+    """Return the advice beside what a sample takes and what it is worth."""
+    head = (
+        "strategy", "use it for", "needs", "law",
+        f"{SNIPPETS.count} of {SNIPPETS.num_items} snippets",
+        f"{HEADLINE.count} of {HEADLINE.num_items:,} proposals",
+        "error to Random's, untrained", "trained",
+    )  # fmt: skip
+    lines = []
+    for strategy, advice in ADVICE.items():
+        times = [_time(time_rows, setting, strategy) for setting in (SNIPPETS, HEADLINE)]
+        errors = [_error(error_rows, model, strategy) for model in ("untrained", "trained")]
+        name = f"`{strategy}()`"
+        lines.append((name, advice.use, advice.needs, advice.law, *times, *errors))
+    return markdown(head, lines, names=4)
+
+
+def _time(rows: Sequence[Row], setting: Setting, method: str) -> str:
+    row = draw_of(rows, setting, method)
+    if not row["step_ms"]:
+        return "-"
+    time_ms = row["step_ms"][1]
+    return f"{time_ms:.2f} ms" if time_ms < 1 else f"{time_ms:.0f} ms"
+
+
+def _error(rows: Sequence[Row], model: str, strategy: str) -> str:
+    wanted = (model, strategy, RATIO, "inverse_probability")
+    names = ("model", "strategy", "ratio", "weights")
+    found = [row["to_random"] for row in rows if tuple(row[name] for name in names) == wanted]
+    if not found:
+        return "-"
+    low, value, high = found[0]
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"

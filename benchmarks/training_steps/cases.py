@@ -1,0 +1,96 @@
+"""The cases of `sgs_time.py`: each way of training, at each ratio."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from benchmarks.measuring.measure import Step
+from benchmarks.training_steps import methods
+from benchmarks.training_steps.problem import Problem, Size
+from sgs import SequentialGradientSampler, estimate
+
+RATIOS = (1.0, 0.3, 0.1)
+# What is compared with at any ratio; a hand-written loop only where its ratio is the same.
+FULL: dict[str, Callable[[Problem], None]] = {
+    "naive": methods.naive,
+    "checkpoint": methods.checkpointed,
+    "checkpoint behind stem": methods.checkpointed_behind_stem,
+    "GradCache": methods.grad_cache,
+}
+HAND_WRITTEN = "hand-written Alg. 1"
+# What a dry run calls them.
+_PREDICTED = {"naive": "naive", "checkpoint": "checkpointed"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of training, at one ratio.
+
+    Attributes:
+        method: Its name.
+        ratio: Part of the items that are back-propagated through.
+        gradients: Computes the gradients of a step.
+        predicted_bytes: Returns the peak of a dry run of the step; None where there is none.
+    """
+
+    method: str
+    ratio: float
+    gradients: Step
+    predicted_bytes: Callable[[], int | None] = lambda: None
+
+    @property
+    def key(self) -> str:
+        """Its name and ratio."""
+        return f"{self.method} {self.ratio}"
+
+
+def cases_of(problem: Problem, size: Size) -> Iterator[Case]:
+    """Yield all cases, the references first."""
+    plain = SequentialGradientSampler(problem.encoder, micro_batch_size=size.micro_batch_size)
+    for name, method in FULL.items():
+        gradients = partial(method, problem)
+        if name in _PREDICTED:
+            predicted = partial(_predicted_bytes, problem, plain, method=_PREDICTED[name])
+            yield Case(name, 1.0, gradients, predicted)
+        else:
+            yield Case(name, 1.0, gradients)
+    for ratio in RATIOS:
+        yield Case(HAND_WRITTEN, ratio, partial(methods.hand_written_sample, problem, ratio=ratio))
+        for name, sampler in samplers_of(problem, size, ratio=ratio).items():
+            gradients = partial(methods.sampled, problem, sampler)
+            yield Case(name, ratio, gradients, partial(_predicted_bytes, problem, sampler))
+
+
+def samplers_of(
+    problem: Problem, size: Size, *, ratio: float
+) -> dict[str, SequentialGradientSampler]:
+    """Return the sampler with more and more of its options."""
+    plain = partial(SequentialGradientSampler, micro_batch_size=size.micro_batch_size, ratio=ratio)
+    behind_stem = partial(plain, problem.trunk, frozen_stem=problem.stem)
+    samplers = {
+        "SGS": plain(problem.encoder),
+        "SGS, frozen stem": behind_stem(),
+        "SGS, frozen stem, one kept graph": behind_stem(kept_graphs=1),
+    }
+    if ratio == 1:
+        larger = size.forward_micro_batch_size
+        samplers["SGS, one kept graph"] = plain(problem.encoder, kept_graphs=1)
+        samplers["SGS, larger first pass"] = plain(problem.encoder, forward_micro_batch_size=larger)
+        return samplers
+    all_kept = behind_stem(kept_graphs=size.num_items)
+    return {**samplers, "SGS, frozen stem, all graphs kept": all_kept}
+
+
+def _predicted_bytes(
+    problem: Problem, sampler: SequentialGradientSampler, *, method: str = "sgs"
+) -> int:
+    found = estimate(
+        sampler,
+        problem.items,
+        method=method,
+        head=problem.loss_of,
+        optimizer=torch.optim.AdamW,
+    )
+    return found.peak_bytes

@@ -1,0 +1,39 @@
+"""The snippets of one video, cut out when they are needed."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from examples.etad.data.snippets.augmentation import View
+from examples.etad.data.snippets.video_frames import Clip
+
+
+@dataclass(frozen=True, eq=False)
+class SnippetSource:
+    """A source for the sampler: neither all snippets nor all frames are ever in one tensor.
+
+    The view is drawn before, so that a snippet that is fetched again shows the same pixels.
+
+    Args:
+        clip: The frames.
+        view: The crop that the encoder sees.
+    """
+
+    clip: Clip
+    view: View
+
+    def __len__(self) -> int:
+        return len(self.clip.index)
+
+    def fetch(
+        self, index: Int64[Tensor, " micro_batch"]
+    ) -> UInt8[Tensor, "micro_batch channels frames height width"]:
+        """Return some snippets.
+
+        Raises:
+            ValueError: If a frame cannot be decoded.
+        """
+        position = self.clip.index[index]
+        frames = self.view.apply(self.clip.pixels[position.flatten()])
+        return frames.unflatten(0, position.shape).transpose(1, 2).contiguous()

@@ -1,0 +1,98 @@
+"""The explicit form of sequentialized gradient sampling."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from sgs.back_propagation import back_propagate
+from sgs.engine import TwoPasses
+from sgs.items.features import FeatureBuffer, is_differentiable
+from sgs.late_subset import SubsetOf
+from sgs.subset import Subset
+
+
+class EncodedItems:
+    """The features of one call and what stage 3 needs; made by `SequentialGradientSampler.encode`.
+
+    Attributes:
+        features: Leaves in the structure of the encoder's output, `[N, ...]` or `[B, N, ...]`, that
+            require their gradient where they are floating point.
+        index: The items that were drawn, ascending positions `[count]` or `[B, count]`; None before
+            `backward` for a strategy that looks at gradients.
+
+    Example:
+        >>> import torch
+        >>> from sgs import SequentialGradientSampler
+        >>> encoder = torch.nn.Linear(3, 4)
+        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=2, ratio=0.5)
+        >>> encoded = sampler.encode(torch.randn(10, 3))
+        >>> encoded.features.square().mean().backward()
+        >>> encoded.backward(encoded.features.grad)
+        >>> sampler.encoder.weight.grad.shape
+        torch.Size([4, 3])
+    """
+
+    def __init__(
+        self,
+        passes: TwoPasses,
+        features: FeatureBuffer,
+        subset: Subset | None,
+        subset_of: SubsetOf,
+    ) -> None:
+        self._passes = passes
+        self._buffer = features
+        self._subset_of = subset_of
+        self.features = pytree.tree_map(_leaf, features.restore(features.leaves))
+        self.index = None if subset is None else subset.in_shape(passes.call.lead_shape)
+
+    def backward(
+        self, feature_gradients: Any, index: Int64[Tensor, "*videos count"] | None = None
+    ) -> None:
+        """Accumulate gradients into `.grad`, as `loss.backward()` does (stage 3).
+
+        Args:
+            feature_gradients: The gradient of the loss with respect to `features`, in their
+                structure and shape; None for a leaf that the loss does not depend on.
+            index: The items whose gradient is used, distinct positions of the shape of the
+                attribute `index` in all but the last dimension, each with weight 1. The drawn ones,
+                with the weights of the sampler, if None.
+
+        Raises:
+            ValueError: If a gradient has another structure or shape than its feature, or `index`
+                has another shape or dtype, or holds repeated positions or some that do not exist.
+            RuntimeError: As the backward of a call.
+        """
+        leaves = self._buffer.flatten(feature_gradients)
+        lead_shape = self._passes.call.lead_shape
+        if index is None:
+            subset = self._subset_of(leaves)
+            self.index = subset.in_shape(lead_shape)
+        else:
+            self._check_index(index)
+            num_videos = lead_shape[:-1].numel()
+            subset = Subset.of(index.reshape(num_videos, -1), lead_shape[-1])
+        gradients = self._passes.gradients(subset, leaves)
+        found = zip(self._passes.inputs, gradients, strict=True)
+        back_propagate((tensor, gradient) for tensor, gradient in found if gradient is not None)
+
+    def _check_index(self, index: Any) -> None:
+        videos = self._passes.call.lead_shape[:-1]
+        if (
+            not isinstance(index, Tensor)
+            or index.dtype != torch.int64
+            or index.shape[:-1] != videos
+            or index.ndim != len(videos) + 1
+        ):
+            raise ValueError(
+                f"index={index!r}: expected an int64 tensor of shape {[*videos, 'count']}, the "
+                "positions of the items in each video."
+            )
+
+
+def _leaf(feature: Any) -> Any:
+    if isinstance(feature, Tensor) and is_differentiable(feature):
+        return feature.requires_grad_()
+    return feature

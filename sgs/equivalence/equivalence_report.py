@@ -1,0 +1,191 @@
+"""`equivalence_report`: does sequentialized gradient sampling do what one naive graph would?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgs.back_propagation import back_propagate
+from sgs.distributed import bare, is_distributed, is_sharded
+from sgs.equivalence.comparison import EquivalenceReport, Outcome, compare
+from sgs.equivalence.no_trace import FEATURES, Trial, named_leaves, trial
+from sgs.items.features import is_differentiable
+from sgs.sampler import SequentialGradientSampler
+
+Cotangents = Mapping[str, Tensor]
+
+
+def equivalence_report(
+    encoder: SequentialGradientSampler, /, *args: Any, **kwargs: Any
+) -> EquivalenceReport:
+    """Compare sequentialized gradient sampling with the naive graph, for your encoder and items.
+
+    The encoder is run and back-propagated through in both ways, from the same random gradients of
+    its features, and all features and gradients are compared. The ratio is 1 on both sides, since
+    what sampling leaves out is no question of exactness; the other options are those of `encoder`.
+
+    The reference is one call on all items. Where such a call draws random numbers (dropout), one
+    call and micro-batches differ by nature: then the reference runs the micro-batches of the
+    sampler from the same random state, and cannot show whether items interact. Run a second report
+    with the encoder in evaluation mode for that. Both sides run under the caller's autocast;
+    float64 tells a difference from rounding best.
+
+    Parameters, their `.grad`, buffers, module modes, plain attributes and random states are left as
+    they were found. Hooks on parameters are not called, so an optimizer that steps in the backward
+    does not, and gradients are compared before such hooks; hooks on modules are part of the encoder
+    and run. Nothing is reduced over processes. The report takes the memory of the naive graph and
+    of three copies of the parameters.
+
+    Args:
+        encoder: The sampler to train with. Wrapped in DistributedDataParallel inside of it, an
+            encoder is reported on without the wrapper.
+        *args: The arguments of its call, with more items than one micro-batch, and as few as a
+            graph of all of them allows. Only those that require a gradient are compared.
+        **kwargs: Keyword arguments, likewise.
+
+    Returns:
+        The relative error of each feature and gradient; print it for a verdict and a table.
+
+    Raises:
+        TypeError: If `encoder` is no `SequentialGradientSampler`, or as a call of it.
+        ValueError: If all items fit into one micro-batch, the encoder's parameters are sharded, or
+            as a call of it.
+        RuntimeError: If the call or its backward refuses the encoder, which is the answer then.
+
+    Example:
+        >>> from sgs import SequentialGradientSampler, equivalence_report
+        >>> encoder = torch.nn.Linear(3, 4).double()
+        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=2, ratio=0.3)
+        >>> report = equivalence_report(sampler, torch.randn(5, 3).double())
+        >>> report.is_exact, report.reference, [row.name for row in report.rows]
+        (True, 'one call', ['features', 'weight', 'bias'])
+    """
+    _validate(encoder, args, kwargs)
+    sampler = _of_all_items(encoder)
+    start = partial(trial, sampler, args, kwargs)
+    # A report may be wanted where the caller evaluates, too.
+    with torch.inference_mode(False), torch.enable_grad():
+        with start() as run:
+            ours, cotangents = _sampled(sampler, run)
+        with start() as run:
+            theirs, reference = _one_call(run, cotangents), "one call"
+        if theirs is None:
+            with start() as run:
+                theirs = _micro_batches(run, cotangents, size=sampler.micro_batch_size)
+            reference = "the same micro-batches"
+    return compare(
+        _without_fill(ours, theirs), theirs, reference=reference, dtypes=run.world.dtypes
+    )
+
+
+def _validate(encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if not isinstance(encoder, SequentialGradientSampler):
+        raise TypeError(
+            f"equivalence_report(encoder={type(encoder).__name__}): expected a "
+            "SequentialGradientSampler, whose options are part of the question. Wrap the encoder "
+            "first: SequentialGradientSampler(encoder, micro_batch_size=...)."
+        )
+    sharded = [n for n, p in encoder.encoder.named_parameters() if is_sharded(p)]
+    if sharded:
+        raise ValueError(
+            f"equivalence_report: of the parameters {sharded[:3]} each process holds a part, and a "
+            "naive graph to compare with would reduce their gradients. Run the report on the "
+            "encoder before fully_shard(...)."
+        )
+    num_items = encoder.call_of(bare(encoder.encoder), args, kwargs).num_items
+    if num_items <= encoder.micro_batch_size:
+        raise ValueError(
+            f"equivalence_report: got {num_items} item(s) and micro_batch_size="
+            f"{encoder.micro_batch_size}, expected more items than that: a single micro-batch is "
+            "the naive call, so it would show nothing."
+        )
+
+
+def _of_all_items(encoder: SequentialGradientSampler) -> SequentialGradientSampler:
+    return SequentialGradientSampler(
+        bare(encoder.encoder),
+        micro_batch_size=encoder.micro_batch_size,
+        forward_micro_batch_size=encoder.forward_micro_batch_size,
+        item_dim=encoder.item_dim,
+        allow_batch_norm=encoder.allow_batch_norm,
+        kept_graphs=encoder.kept_graphs,
+        preprocess=encoder.preprocess,
+        frozen_stem=encoder.frozen_stem,
+        stem_cache_device=encoder.stem_cache_device,
+        check_replay=encoder.check_replay,
+    )
+
+
+def _sampled(sampler: SequentialGradientSampler, run: Trial) -> tuple[Outcome, Cotangents]:
+    features = {
+        name: x.flatten(0, len(run.call.lead_shape) - 1) if isinstance(x, Tensor) else x
+        for name, x in named_leaves(sampler(*run.args, **run.kwargs), FEATURES).items()
+    }
+    cotangents = _cotangents(features)
+    _back_propagate(features, cotangents)
+    return run.outcome(features), cotangents
+
+
+def _cotangents(features: Mapping[str, Any]) -> Cotangents:
+    """Draw gradients in which every number of every feature matters."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = {}
+    for name, x in features.items():
+        if isinstance(x, Tensor) and is_differentiable(x):
+            wide = torch.complex128 if x.is_complex() else torch.float64
+            drawn[name] = torch.randn(x.shape, dtype=wide, generator=generator, device="cpu").to(x)
+    return drawn
+
+
+def _back_propagate(features: Mapping[str, Any], cotangents: Cotangents) -> None:
+    # A leaf of another shape than the sampler's is reported as a difference of its own.
+    back_propagate(
+        (features[name], gradient)
+        for name, gradient in cotangents.items()
+        if isinstance(x := features.get(name), Tensor)
+        and x.requires_grad
+        and x.shape == gradient.shape
+    )
+
+
+def _one_call(run: Trial, cotangents: Cotangents) -> Outcome | None:
+    """Return the outcome of the naive graph; None if random numbers were drawn in it."""
+    before = run.world.random_state()
+    features = run.features_of(torch.arange(run.call.num_items, device="cpu"))
+    if before.without_undrawn()[1]:
+        return None
+    _back_propagate(features, cotangents)
+    return run.outcome(features)
+
+
+def _micro_batches(run: Trial, cotangents: Cotangents, *, size: int) -> Outcome:
+    parts = []
+    for index in torch.arange(run.call.num_items, device="cpu").split(size):
+        # From the buffers that the call found, as one call does.
+        with run.world.first_call():
+            features = run.features_of(index)
+        _back_propagate(features, {n: g[index.to(g.device)] for n, g in cotangents.items()})
+        parts.append(run.outcome(features))
+    joined = {n: _join([part.features[n] for part in parts]) for n in parts[0].features}
+    return replace(parts[-1], features=joined)
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    return torch.cat(list(parts)) if isinstance(parts[0], Tensor) else parts[0]
+
+
+def _without_fill(ours: Outcome, theirs: Outcome) -> Outcome:
+    """Drop the zeros that stand for no gradient where several processes train."""
+    if not is_distributed():
+        return ours
+    parameters = {
+        name: None if theirs.parameters[name] is None and not gradient.any() else gradient
+        for name, gradient in ours.parameters.items()
+        if gradient is not None
+    }
+    return replace(ours, parameters=parameters)

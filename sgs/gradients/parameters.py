@@ -1,0 +1,101 @@
+"""The encoder's parameters in one call, and stand-ins that gather their gradients."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+from torch import Tensor, nn
+
+from sgs.distributed import is_distributed, is_sharded
+from sgs.gradients.gradient_sum import GradientSum
+
+
+class CalledParameters:
+    """The tensors that were the encoder's parameters when it was called.
+
+    They need not be its parameters for ever: `torch.func.functional_call` puts others in their
+    place for one call. As in a naive graph, the gradients belong to those of the call.
+
+    Args:
+        encoder: The module that is about to be called.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self._places = [
+            (module, name, parameter)
+            for module in encoder.modules()
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        ]
+        self.by_name = dict(encoder.named_parameters(remove_duplicate=False))
+        distinct = {id(p): p for _, _, p in self._places if p.requires_grad}
+        self.trainable: list[Tensor] = list(distinct.values())
+        self._wanted = distinct.keys()
+        self._aliases: dict[int, nn.Parameter] = {}
+        self._sums: dict[int, GradientSum] = {}
+        self.are_sharded = any(is_sharded(parameter) for parameter in self.trainable)
+
+    @contextmanager
+    def aliased(self) -> Iterator[list[nn.Parameter | None]]:
+        """Replace every parameter by a detached alias of the same memory while the block runs.
+
+        NOTE [ Why aliases ]
+        The re-forward runs inside the backward of the user's loss. A nested `.backward()` onto the
+        real parameters would fire their hooks once per micro-batch, among them those of
+        DistributedDataParallel, which then reduces too early, without an error. `autograd.grad`
+        with respect to the parameters cannot pass through reentrant checkpoints. Gradients gathered
+        on aliases and returned from the outer backward go through the real parameters' hooks once.
+        The aliases must stay in place during the micro-batch's backward: checkpoints inside the
+        encoder recompute there. Sharded parameters are left alone: FSDP2 puts its gathered ones in
+        their place for each call, and reduces their gradients itself.
+
+        Yields:
+            The alias of each of `trainable`; None for sharded ones.
+        """
+        # By identity, so tied weights stay tied; and the same ones each time, for kept graphs.
+        aliases = self._aliases
+        for _, _, called in self._places:
+            if id(called) not in aliases and self._needs_alias(called):
+                aliases[id(called)] = self._alias(called)
+                self._sums[id(called)] = GradientSum(aliases[id(called)])
+        places = [(m, name, aliases[id(p)]) for m, name, p in self._places if id(p) in aliases]
+        present = [(module, name, module._parameters[name]) for module, name, _ in places]
+        try:
+            # setattr, not the dict: recurrent layers keep a second list of weights in step with it.
+            for module, name, alias in places:
+                setattr(module, name, alias)
+            yield [aliases.get(id(parameter)) for parameter in self.trainable]
+        finally:
+            for module, name, parameter in present:
+                setattr(module, name, parameter)
+
+    def _needs_alias(self, parameter: Tensor) -> bool:
+        wanted = id(parameter) in self._wanted
+        return not is_sharded(parameter) and (wanted or parameter.requires_grad)
+
+    def _alias(self, parameter: Tensor) -> nn.Parameter:
+        # Requires its gradient as in the call, whatever the parameter says by now.
+        alias = nn.Parameter(parameter.detach(), requires_grad=id(parameter) in self._wanted)
+        vars(alias).update(vars(parameter))
+        if type(alias) is not type(parameter) and isinstance(parameter, nn.Parameter):
+            # Methods of a derived class; one with a layout of its own cannot be assigned.
+            with suppress(TypeError):
+                alias.__class__ = type(parameter)
+        return alias
+
+    def restart(self) -> None:
+        """Forget the gradients that an earlier backward, which failed, has left on the aliases."""
+        for found in self._sums.values():
+            found.restart()
+
+    def gradients(self) -> list[Tensor | None]:
+        """Return the gradient of each of `trainable`, from what its alias has gathered.
+
+        Those without one get zeros where several processes train: each must take part in the
+        reduction of every parameter. Otherwise they get None, as from a naive graph.
+        """
+        sums = [self._sums.get(id(parameter)) for parameter in self.trainable]
+        gradients = [None if found is None else found.take() for found in sums]
+        if not is_distributed():
+            return gradients
+        found = zip(gradients, self.trainable, strict=True)
+        return [torch.zeros_like(p) if g is None and not is_sharded(p) else g for g, p in found]

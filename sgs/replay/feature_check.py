@@ -1,0 +1,159 @@
+"""The comparison of the features of both passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float, Int64
+from torch import Tensor
+
+from sgs.encoder_calls import MicroBatch
+from sgs.items.features import is_differentiable
+
+# Far above what another kernel for another number of items does to features; below what another
+# dropout mask or another image does. By the bytes of a number. On the CPU at most 8e-7 was seen in
+# float32; GPUs have TF32, and kernels that add up in any order, and a CPU may be allowed the like.
+TOLERANCE = {8: 1e-8, 4: 1e-4, 2: 0.1, 1: 0.1}
+COARSE_TOLERANCE = TOLERANCE | {4: 1e-2}
+
+
+class ReplayCheck:
+    """Compares the re-forwarded features with those of the first pass.
+
+    Args:
+        features: The leaves of the first pass, `[num_items, ...]`.
+        index: The items that will be encoded again; their features are copied, since a head may
+            change them in place.
+        num_items: The number of all items.
+        tolerance: The largest difference that passes, relative to the largest feature of a leaf.
+            None: what suits the coarsest of `dtypes` and of the features.
+        dtypes: The precisions that the encoder computes in.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[Any],
+        index: Int64[Tensor, " sampled"],
+        *,
+        num_items: int,
+        tolerance: float | None,
+        dtypes: Collection[torch.dtype],
+    ) -> None:
+        self._row = torch.full((num_items,), -1, device="cpu")
+        self._row[index] = torch.arange(len(index), device="cpu")
+        self._rows = [_rows(x, index) for x in features]
+        found = {*dtypes, *(x.dtype for x in self._rows if x is not None)}
+        widths = [d.to_real().itemsize for d in found if d.is_floating_point or d.is_complex]
+        on_cpu = all(x.device.type == "cpu" for x in self._rows if x is not None)
+        is_precise = on_cpu and torch.get_float32_matmul_precision() == "highest"
+        chosen = (TOLERANCE if is_precise else COARSE_TOLERANCE)[min(widths, default=8)]
+        self._tolerance = chosen if tolerance is None else tolerance
+        self._scales = [None if x is None else _scale(x) for x in self._rows]
+        self._compared: list[tuple[MicroBatch, Tensor]] = []
+
+    def restart(self) -> None:
+        """Forget what was compared: another backward through the same call begins."""
+        self._compared.clear()
+
+    def add(self, micro_batch: MicroBatch, outputs: Sequence[Any]) -> None:
+        """Compare a micro-batch. The verdict waits for `verify`: a GPU is not waited for here."""
+        with torch.no_grad():
+            self._compared.append((micro_batch, self._from_first(micro_batch.index, outputs)))
+
+    def _from_first(self, index: Tensor, outputs: Sequence[Any]) -> Float[Tensor, ""]:
+        row = self._row[index]
+        known = (row >= 0).nonzero()[:, 0]
+        first = [None if x is None else x[row[known].to(x.device)] for x in self._rows]
+        second = [x[known.to(x.device)] if isinstance(x, Tensor) else x for x in outputs]
+        return _largest_difference(second, first, scales=self._scales)
+
+    def verify(self, again: Callable[[MicroBatch], Sequence[Any]] | None) -> None:
+        """Refuse gradients that belong to other features than the loss has seen.
+
+        Args:
+            again: Encodes a micro-batch once more, as the first pass did. None if that is not
+                possible.
+
+        Raises:
+            RuntimeError: If a difference exceeds the tolerance.
+        """
+        differences = [difference for _, difference in self._compared]
+        found = torch.stack(differences).tolist() if differences else []
+        worst = max(found, default=0.0)
+        if worst > self._tolerance:
+            micro_batch = self._compared[found.index(worst)][0]
+            cause = _CAUSES if again is None else self._cause(micro_batch, again)
+            raise RuntimeError(
+                f"the second pass computed other features than the first one: they differ by "
+                f"{worst:.1e} of the largest, more than {self._tolerance:.0e}, so the gradients "
+                f"would belong to other features. {cause} If the difference is meant, pass "
+                "check_replay=False, or a larger tolerance as check_replay."
+            )
+
+    def _cause(self, micro_batch: MicroBatch, again: Callable[[MicroBatch], Sequence[Any]]) -> str:
+        third, fourth = again(micro_batch), again(micro_batch)
+        scales = [_scale(x) if _is_comparable(x) else None for x in third]
+        if float(_largest_difference(fourth, third, scales=scales)) > self._tolerance:
+            return _UNSEEN_RANDOMNESS
+        from_first = self._from_first(micro_batch.index, third)
+        return _CHANGED if float(from_first) > self._tolerance else _ASKS_FOR_GRADIENTS
+
+
+_UNSEEN_RANDOMNESS = (
+    "Two more passes under the same random state differ from each other, too: the encoder draws "
+    "from a source of randomness that is not replayed (replayed are the default generators of "
+    "torch, Python and NumPy, and those held as attributes of modules), or keeps a state that is "
+    "neither a buffer nor an attribute of a module."
+)
+_ASKS_FOR_GRADIENTS = (
+    "Without gradients the features are those of the first pass: the encoder computes something "
+    "else with gradients, e.g. since it asks torch.is_grad_enabled() or is compiled."
+)
+_CHANGED = (
+    "Repeated passes agree with each other: something changed since the first one that leaves no "
+    "trace on tensors. Likely causes: weights edited through .data, tensors that modules hold as "
+    "plain attributes, items in memory shared with NumPy, decoding or augmentation that ran again, "
+    "another autocast or backend setting."
+)
+_CAUSES = (
+    "Likely causes: sources of randomness that are not replayed, weights edited through .data, "
+    "items that were decoded or augmented again, another autocast setting."
+)
+
+
+def _rows(feature: Any, index: Tensor) -> Tensor | None:
+    return feature.detach()[index.to(feature.device)] if _is_comparable(feature) else None
+
+
+def _largest_difference(
+    got: Sequence[Any], expected: Sequence[Any], *, scales: Sequence[Any]
+) -> Float[Tensor, ""]:
+    """Return the largest difference of any leaf, relative to its scale."""
+    leaves = [x for x in zip(got, expected, scales, strict=True) if _is_comparable(x[1])]
+    found = [(absolute_difference(a.detach(), b).max() / scale).double() for a, b, scale in leaves]
+    if not found:
+        return torch.zeros((), dtype=torch.float64, device="cpu")
+    return torch.stack([x.to(found[0].device) for x in found]).max()
+
+
+def _is_comparable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and is_differentiable(leaf) and leaf.numel() > 0
+
+
+def absolute_difference(
+    got: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+    expected: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+) -> Float[Tensor, "*shape"]:
+    """Return how far each number is from the expected one.
+
+    Equal infinities, or NaN in both, are no difference; NaN in one of them is an infinite one.
+    """
+    equal = (got == expected) | (got.isnan() & expected.isnan())
+    return (got - expected).abs().nan_to_num(nan=torch.inf).masked_fill(equal, 0)
+
+
+def _scale(rows: Tensor) -> Float[Tensor, ""]:
+    largest = torch.where(rows.isfinite(), rows.abs(), 0).max()
+    return largest.clamp(min=torch.finfo(rows.dtype).tiny)

@@ -1,0 +1,349 @@
+import subprocess
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib import rc_context
+
+from sgs import SequentialGradientSampler, estimate
+from sgs.planning.byte_size import readable_bytes
+from sgs.planning.command_line import picture
+from sgs.planning.command_line.answer import Answer
+from sgs.planning.command_line.command import main
+from sgs.planning.command_line.named_module import named_module
+from sgs.planning.command_line.question import Question
+from sgs.planning.settings.plan import Plan
+
+ENCODERS = '''
+import torch
+from torch import nn
+
+def whole():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 500), nn.ReLU(), nn.Linear(500, 500))
+
+def stem():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 500)).requires_grad_(False)
+
+def trunk():
+    return nn.Sequential(nn.ReLU(), nn.Linear(500, 500))
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return x / 255
+
+class Wide(nn.Module):
+    """Returns and keeps much per item."""
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+    def forward(self, x):
+        return (self.weight * x).tanh().repeat(1, 3, 100, 100)
+
+class Mean(Wide):
+    def forward(self, x):
+        return (self.weight * x).mean((2, 3))
+
+class Deep(Wide):
+    def forward(self, x):
+        return (self.weight * x).repeat(1, 3, 100, 100).tanh().mean((2, 3))
+
+class Particular(Deep):
+    """Takes one item or many."""
+    def forward(self, x):
+        if len(x) == 4:
+            raise ValueError("no 4 items, please")
+        return super().forward(x)
+
+def normalised():
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(192))
+
+def built_from_a_value():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, int(torch.tensor(3.0).item())))
+
+def with_arguments(width, *, depth=3):
+    return nn.Linear(192, width)
+
+def broken():
+    raise ValueError("this is the caller's own error")
+
+def no_module():
+    return 3
+
+ready = whole()
+number = 3
+'''
+STEP = ("--item", "3x8x8", "--num-items", "12")
+SHORT = ("--item", "3x8x8", "--num-items", "3")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "encoders_of_the_test.py"
+    path.write_text(ENCODERS)
+    return path
+
+
+def question(file: Path) -> Question:
+    """Return what a command line asks."""
+    return Question(
+        encoder=named_module(f"{file}:Deep"),
+        front={},
+        item_shape=(3, 8, 8),
+        dtype=torch.float32,
+        num_items=100,
+        videos=None,
+        budget=200 * 2**20,
+        ratio=1.0,
+        optimizer="none",
+        autocast=None,
+        items_on_device=False,
+        stem_cache_on_host=False,
+    )
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    main([*arguments])
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit, match="2"):
+        main([*arguments])
+    return capsys.readouterr().err
+
+
+def cells(output: str, row: str) -> list[str]:
+    """Return the entries of a row of the table: naive, checkpointed, SGS."""
+    (line,) = [line for line in output.splitlines() if line.startswith(f"{row}  ")]
+    return [cell.strip() for cell in line.removeprefix(row).split("  ") if cell.strip()]
+
+
+def written_line(output: str) -> str:
+    """Return the call that the output shows."""
+    start = output.index("SequentialGradientSampler(")
+    return output[start : output.index("\n\n", start)]
+
+
+def test_line_to_write_makes_the_sampler_of_the_table(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"{file}:Deep", *STEP, "--budget", "200MiB"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("Yes: a training step on 12 items of 3x8x8 float32 takes ")
+    assert cells(output, "fits 200 MiB")[::2] == ["no", "yes"]
+    encoder = named_module(f"{file}:Deep")
+    names = {"encoder": encoder, "SequentialGradientSampler": SequentialGradientSampler}
+    sampler = eval(written_line(output), names)
+    assert sampler.kept_graphs > 0
+    items, adamw = torch.empty(12, 3, 8, 8, device="meta"), torch.optim.AdamW
+    for column, method in enumerate(("naive", "checkpointed", "sgs")):
+        needed = estimate(sampler, items, method=method, optimizer=adamw, items_on_device=False)
+        assert cells(output, "peak memory")[column] == readable_bytes(needed.peak_bytes)
+        assert cells(output, "TFLOP")[column] == f"{needed.total_flops / 1e12:.4g}"
+
+
+def test_step_that_fits_anyway_needs_no_sgs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = said(capsys, f"{file}:whole", *SHORT, "--budget", "1GiB")
+    assert output.startswith("Yes, and it needs no SGS")
+    assert cells(output, "fits 1 GiB") == ["yes"] * 3
+
+
+@pytest.mark.parametrize(
+    ("encoder", "advice"),
+    [
+        ("whole", "Parameters, gradients and the optimizer's state take"),
+        ("Deep", "are activations: lower the resolution"),
+        ("Wide", "are head: let the encoder return less per item"),
+    ],
+)
+def test_step_that_does_not_fit_is_a_failure_with_advice(
+    encoder: str, advice: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"{file}:{encoder}", *STEP, "--budget", "1MiB"]) == 1
+    output = " ".join(capsys.readouterr().out.split())
+    assert output.startswith("No: a training step on 12 items of 3x8x8 float32 takes ")
+    assert advice in output
+    assert "SequentialGradientSampler(" not in output
+
+
+def test_items_that_fill_the_device_are_named(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = ("--item", "3x80x80", "--num-items", "12", "--budget", "1MiB")
+    assert "--items-on-device" not in said(capsys, f"{file}:Mean", *step)
+    output = said(capsys, f"{file}:Mean", *step, "--items-on-device")
+    assert "are items: leave --items-on-device away" in " ".join(output.split())
+
+
+def test_videos_ratio_and_modules_in_front_reach_the_sampler(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    front = ("--preprocess", f"{file}:Scaled", "--frozen-stem", f"{file}:stem")
+    options = ("--videos", "3", "--ratio", "0.3", "--dtype", "uint8", "--stem-cache-on-host")
+    output = said(capsys, f"{file}:trunk", *SHORT, *front, *options, "--budget", "1GiB")
+    assert "on 3 videos of 3 items of 3x8x8 uint8 takes" in " ".join(output.split())
+    line = " ".join(written_line(output).split())
+    given = 'ratio=0.3, item_dim=1, stem_cache_device="cpu", preprocess=preprocess, frozen_stem='
+    assert given in line
+
+
+def test_optimizer_and_autocast_reach_the_estimate(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = (f"{file}:whole", *SHORT, "--budget", "1GiB", "--optimizer")
+    states = [said(capsys, *step, name) for name in ("AdamW", "SGD", "none")]
+    adamw, sgd, none = (cells(output, "optimizer state")[0] for output in states)
+    assert float(adamw.removesuffix(" MiB")) > 1.5 * float(sgd.removesuffix(" MiB"))
+    assert none == "-"
+    half = said(capsys, *step, "none", "--autocast", "bfloat16")
+    assert cells(half, "peak memory") != cells(states[2], "peak memory")
+
+
+def test_seconds_are_operations_by_speed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = (f"{file}:whole", *SHORT, "--budget", "1GiB")
+    output = said(capsys, *step, "--tflops", "0.5")
+    for found, flops in zip(
+        cells(output, "seconds at 0.5 TFLOP/s"), cells(output, "TFLOP"), strict=True
+    ):
+        assert float(found) == pytest.approx(2 * float(flops), rel=1e-3)
+    assert "seconds" not in said(capsys, *step)
+
+
+@pytest.mark.parametrize("name", ["whole", "ready"])
+def test_encoder_may_be_named_by_its_module(
+    name: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(file.parent)
+    step = (*SHORT, "--budget", "1GiB")
+    expected = said(capsys, f"{file}:whole", *step)
+    assert said(capsys, f"encoders_of_the_test:{name}", *step) == expected
+
+
+def test_encoder_takes_no_memory(file: Path) -> None:
+    assert {x.device.type for x in named_module(f"{file}:whole").parameters()} == {"meta"}
+
+
+def test_encoder_that_the_meta_device_refuses_is_built_in_memory(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = named_module(f"{file}:built_from_a_value")
+    assert {x.device.type for x in found.parameters()} == {"cpu"}
+    assert "is built in memory, since the meta device refuses: RuntimeError" in (
+        capsys.readouterr().err
+    )
+
+
+def test_errors_of_the_caller_are_not_disguised(file: Path) -> None:
+    with pytest.raises(ValueError, match="the caller's own error"):
+        named_module(f"{file}:broken")
+
+
+def test_modules_missing_inside_of_the_named_one_are_the_callers_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imports_what_is_missing.py").write_text("import there_is_no_such_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module"):
+        named_module("imports_what_is_missing:encoder")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("whole", "'whole': expected `module:callable` or `path/to/file.py:callable`"),
+        (":whole", "':whole': expected `module:callable`"),
+        ("there_is_no_such_module:whole", "there is no module 'there_is_no_such_module'"),
+        ("torch.there_is_no_such:whole", "there is no module 'torch.there_is_no_such'"),
+        ("no_file.py:whole", "there is no file 'no_file.py'"),
+        ("{file}:hole", "has no 'hole'; it has whole, stem, trunk"),
+        ("{file}:number", "makes an nn.Module when it is called, got a int"),
+        ("{file}:with_arguments", r"takes \(width, \*, depth=3\), and is called without"),
+        ("{file}:no_module", "expected what makes an nn.Module, got a int from it"),
+    ],
+)
+def test_what_names_no_encoder_is_refused(spec: str, message: str, file: Path) -> None:
+    with pytest.raises(ArgumentTypeError, match=message):
+        named_module(spec.format(file=file))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--item", "3,8,8"), "'3,8,8': expected the shape of one item, as in 3x16x224x224"),
+        (("--item", "3x0"), "'3x0': expected the shape of one item"),
+        (("--num-items", "0"), "'0': expected an integer of at least 1"),
+        (("--videos", "1.5"), "'1.5': expected an integer of at least 1"),
+        (("--budget", "8 apples"), "'8 apples' is no amount of memory"),
+        (("--ratio", "0"), "'0': expected a value in (0, 1]"),
+        (("--ratio", "all"), "'all': expected a value in (0, 1]"),
+        (("--tflops", "-1"), "'-1': expected a positive number"),
+        (("--tflops", "inf"), "'inf': expected a positive number"),
+        (("--picture", "memory.docx"), "whose name ends in one of"),
+        (("--picture", "no/such/folder/memory.png"), "expected a file in an existing folder"),
+        (("--item", "9"), "a training step on 12 items of 9 float32 is refused. RuntimeError"),
+        (("--preprocess", "number"), "'number': expected `module:callable`"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    arguments: tuple[str, ...], message: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = (f"{file}:whole", *STEP, "--budget", "1GiB")
+    assert message in refused(capsys, *step, f"{arguments[0]}={arguments[1]}")
+
+
+def test_refusals_of_the_sampler_are_passed_on(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(capsys, f"{file}:normalised", *STEP, "--budget", "1GiB")
+    assert "is refused. ValueError: SequentialGradientSampler: 'encoder.1' (BatchNorm1d)" in error
+
+
+def test_refusal_of_some_sizes_alone_is_no_lack_of_memory(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(capsys, f"{file}:Particular", *STEP, "--budget", "200MiB")
+    assert "is refused. ValueError: no 4 items, please" in error
+
+
+def test_picture_without_matplotlib_is_refused(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture, "find_spec", lambda name: None)
+    step = (f"{file}:whole", *STEP, "--budget", "1GiB", "--picture", "memory.png")
+    assert "pip install matplotlib" in refused(capsys, *step)
+
+
+def test_picture_shows_each_method_the_budget_and_the_plan(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "memory.svg"
+    step = (*STEP, "--budget", "200MiB", "--picture", str(path))
+    with rc_context({"svg.fonttype": "none"}):
+        output = said(capsys, f"{file}:Deep", *step)
+    drawn = path.read_text()
+    for text in ("naive: ", "checkpointed: ", "SGS: ", "★ SGS, kept_graphs=", "budget: 200 MiB"):
+        assert text in drawn
+    naive, _, sgs = cells(output, "peak memory")
+    assert f"naive: {naive}" in drawn
+    assert f": {sgs}" in drawn
+
+
+def test_lines_of_the_picture_are_estimates_without_kept_graphs(file: Path) -> None:
+    asked = question(file)
+    found = Plan(16, 16, 2, asked.estimate("naive", found=None))
+    answer = Answer(asked, found, {}, None)
+    naive, sgs = (dict(picture.points(answer, method)) for method in ("naive", "sgs"))
+    assert list(naive) == list(sgs) == [1, 4, 16, 64, 100]
+    assert naive[100] == asked.estimate("naive", found=None).peak_bytes
+    assert naive[100] > 50 * naive[1]
+    assert sgs[100] == pytest.approx(sgs[16], rel=0.01)
+
+
+def test_package_is_the_command(file: Path) -> None:
+    command = [sys.executable, "-m", "sgs", f"{file}:whole", *STEP, "--budget", "100KiB"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("No: ")
+    assert done.stderr == ""

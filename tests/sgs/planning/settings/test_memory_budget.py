@@ -1,0 +1,257 @@
+"""Sizes that are chosen from step to step keep the gradients, and stay within the budget."""
+
+import math
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sgs import ArraySource, SequentialGradientSampler, estimate
+from sgs.planning.estimate.live_bytes import LiveBytes
+from sgs.planning.settings import memory_budget as budget_module, search, trials
+from tests.reference import assert_same, run
+from tests.sgs.planning.steps import convolutions, images, wide
+
+NUM_ITEMS = 20
+MIB = 2**20
+
+
+def settings_of(sampler: SequentialGradientSampler) -> tuple[int, int, int]:
+    return sampler.micro_batch_size, sampler.forward_micro_batch_size, sampler.kept_graphs
+
+
+def train(sampler: nn.Module, items: Tensor) -> None:
+    sampler(items).square().mean().backward()
+
+
+def test_gradients_stay_the_same_while_sizes_are_tried() -> None:
+    encoder, items = convolutions().double(), images(NUM_ITEMS).double()
+    sampler, seen = SequentialGradientSampler(encoder, memory_budget="64MiB"), set()
+    expected = run(encoder, lambda: encoder(items))[1]
+    for _ in range(8):
+        assert_same(run(encoder, lambda: sampler(items))[1], expected)
+        seen.add(settings_of(sampler))
+    assert len(seen) > 2
+    assert settings_of(sampler)[2] > 0
+    assert "memory_budget='64MiB'" in repr(sampler)
+
+
+def test_every_step_stays_within_the_budget() -> None:
+    encoder, items, budget = wide(), images(NUM_ITEMS), 2 * MIB
+    sampler, seen = SequentialGradientSampler(encoder, memory_budget=budget), set()
+    for _ in range(6):
+        train(sampler, items)
+        seen.add(settings_of(sampler))
+    for size, forward_size, kept in seen:
+        fixed = SequentialGradientSampler(
+            encoder,
+            micro_batch_size=size,
+            forward_micro_batch_size=forward_size,
+            kept_graphs=kept,
+        )
+        counter = LiveBytes()
+        counter.assign(encoder.parameters(), "parameters")
+        counter.assign([items], "items")
+        with counter:
+            train(fixed, items)
+        assert counter.peak.total() <= budget
+        encoder.zero_grad()
+
+
+@pytest.mark.parametrize("fastest", [1, 4, 32])
+def test_fastest_size_is_found(fastest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, clock = wide(), [0.0]
+
+    def call(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        size = len(args[0])
+        away = max(size / fastest, fastest / size)
+        clock[0] += size * (1 + 0.2 * (away - 1))
+
+    encoder.register_forward_hook(call)
+    monkeypatch.setattr(trials, "_now_s", lambda: clock[0])
+    sampler = SequentialGradientSampler(encoder, memory_budget="1GiB")
+    for _ in range(10):
+        train(sampler, images(64))
+    assert settings_of(sampler)[:2] == (fastest, fastest)
+
+
+def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = [0]
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
+    monkeypatch.setattr(trials, "_now_s", lambda: 0.0)
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    items = images(NUM_ITEMS)
+    for _ in range(10):
+        train(sampler, items)
+    assert settings_of(sampler)[2] > 0
+    # The head and the optimizer took what was left, and more.
+    observed[0] = 20 * MIB
+    train(sampler, items)
+    assert settings_of(sampler) == (1, 1, 0)
+
+
+def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = [0]
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
+    monkeypatch.setattr(trials, "LARGEST", 4)
+    monkeypatch.setattr(search, "LARGEST", 4)
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="1MiB")
+    items = images(60)
+    for _ in range(6):
+        train(sampler, items)
+    before = settings_of(sampler)[2]
+    observed[0] = MIB // 4
+    train(sampler, items)
+    assert settings_of(sampler)[2] > before > 0
+
+
+def test_what_was_not_predicted_is_known_to_the_next_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = [0]
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    train(sampler, images(NUM_ITEMS))
+    assert sampler.micro_batch_size > 1
+    observed[0] = 20 * MIB
+    train(sampler, images(NUM_ITEMS))
+    train(sampler, images(2 * NUM_ITEMS))
+    assert sampler.micro_batch_size == 1
+
+
+def test_weights_that_train_later_are_planned_for() -> None:
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    sampler.encoder[0].requires_grad_(False)
+    train(sampler, images(NUM_ITEMS))
+    before = sampler.memory_budget._trials
+    sampler.encoder[0].requires_grad_(True)
+    train(sampler, images(NUM_ITEMS))
+    assert sampler.memory_budget._trials is not before
+    after = sampler.memory_budget._trials
+    train(sampler, images(NUM_ITEMS))
+    assert sampler.memory_budget._trials is after
+
+
+def test_more_items_than_planned_are_planned_anew() -> None:
+    sampler = SequentialGradientSampler(wide(), memory_budget="4MiB")
+    for items in (images(8), images(8), images(8), images(60)):
+        train(sampler, items)
+        assert sampler.memory_budget._kind.num_items == len(items)
+    train(sampler, images(20))
+    assert sampler.memory_budget._kind.num_items == 60
+
+
+def test_items_of_another_shape_are_planned_anew() -> None:
+    sampler = SequentialGradientSampler(convolutions(), memory_budget="4MiB")
+    peaks = []
+    for side in (16, 24):
+        train(sampler, torch.rand(8, 3, side, side))
+        peaks.append(sampler.memory_budget._trials.plan.estimate.peak_bytes)
+    assert peaks[1] > peaks[0]
+
+
+def test_first_step_is_planned_in_its_precision() -> None:
+    encoder, items = nn.Sequential(nn.Linear(100, 50), nn.Linear(50, 20)), torch.rand(8, 100)
+    sampler = SequentialGradientSampler(encoder, memory_budget="4MiB")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        train(sampler, items)
+    found = sampler.memory_budget._trials.plan.estimate
+    assert found == estimate(sampler, items, autocast=torch.bfloat16)
+    assert found != estimate(sampler, items)
+
+
+def test_items_that_need_a_gradient_are_planned_with_it() -> None:
+    items = torch.rand(8, 100, requires_grad=True)
+    sampler = SequentialGradientSampler(nn.Linear(100, 20), memory_budget="4MiB")
+    train(sampler, items)
+    found = sampler.memory_budget._trials.plan.estimate
+    assert found == estimate(sampler, items)
+    assert found != estimate(sampler, items.detach())
+
+
+@pytest.mark.parametrize("wrap", [lambda items: items, ArraySource])
+def test_items_of_a_call_are_not_held(wrap: Callable[[Tensor], Any]) -> None:
+    sampler, items = SequentialGradientSampler(wide(), memory_budget="4MiB"), images(8)
+    alive = weakref.ref(items)
+    sampler(wrap(items)).square().mean().backward()
+    del items
+    assert alive() is None
+
+
+def test_evaluation_and_sources_work_before_the_first_step() -> None:
+    encoder, items = wide(), images(NUM_ITEMS)
+    sampler = SequentialGradientSampler(encoder, memory_budget="64MiB")
+    with torch.no_grad():
+        assert torch.allclose(sampler(ArraySource(items)), encoder(items), atol=1e-6)
+    assert sampler.micro_batch_size > 1
+    train(sampler, ArraySource(items))
+
+
+def test_evaluation_tries_no_other_size() -> None:
+    encoder, items = nn.Linear(3, 2), torch.rand(NUM_ITEMS, 3)
+    sampler = SequentialGradientSampler(encoder, memory_budget="1MiB")
+    for _ in range(2):
+        train(sampler, items)
+    before = settings_of(sampler)
+    with torch.no_grad():
+        sampler(items)
+    assert settings_of(sampler) == before
+    # The negative control.
+    train(sampler, items)
+    assert settings_of(sampler) != before
+
+
+def test_peak_is_taken_into_account_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The allocator says the same after each step, until one takes more."""
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: MIB // 2)
+    sampler = SequentialGradientSampler(nn.Linear(100, 100), memory_budget="1MiB")
+    limits = []
+    for _ in range(10):
+        train(sampler, torch.rand(NUM_ITEMS, 100))
+        limits.append(sampler.memory_budget._trials._search.limit)
+    assert limits[0] != limits[1]
+    assert set(limits[1:]) == {limits[1]}
+
+
+def test_frozen_encoder_needs_no_plan() -> None:
+    sampler = SequentialGradientSampler(wide().requires_grad_(False), memory_budget="1B")
+    assert sampler(images(3)).shape == (3, 100)
+
+
+def test_too_small_a_budget_is_refused_at_the_first_call() -> None:
+    sampler = SequentialGradientSampler(wide(), memory_budget="1kB")
+    with pytest.raises(ValueError, match=r"budget='1kB'\): a step takes"):
+        train(sampler, images(3))
+
+
+def test_budget_without_room_for_its_margin_is_refused() -> None:
+    least = estimate(SequentialGradientSampler(wide(), micro_batch_size=1), images(3)).peak_bytes
+    enough = SequentialGradientSampler(wide(), memory_budget=math.ceil(least / 0.9))
+    train(enough, images(3))
+    sampler = SequentialGradientSampler(wide(), memory_budget=math.ceil(1.05 * least))
+    with pytest.raises(ValueError, match="that the budget leaves beside its margin"):
+        train(sampler, images(3))
+
+
+def test_sharded_parameters_are_refused(process_group: None) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    encoder = fully_shard(nn.Linear(3, 3), mesh=torch.distributed.init_device_mesh("cpu", (1,)))
+    sampler = SequentialGradientSampler(encoder, memory_budget="1GiB")
+    with pytest.raises(TypeError, match=r"memory_budget=\.\.\.\): the parameters are sharded"):
+        train(sampler, torch.rand(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"micro_batch_size=None\): expected the number of items"),
+        ({"memory_budget": "1GiB", "micro_batch_size": 2}, "expected neither micro_batch_size"),
+        ({"memory_budget": "1GiB", "kept_graphs": 1}, "expected neither micro_batch_size"),
+        ({"memory_budget": "much"}, "'much' is no amount of memory"),
+    ],
+)
+def test_sizes_are_given_or_chosen(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SequentialGradientSampler(wide(), **options)
