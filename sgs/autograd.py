@@ -1,4 +1,4 @@
-"""The node of the user's graph behind which the encoder is replayed."""
+"""The node of the user's graph whose backward is the second pass."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,48 +7,42 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from sgs.engine import TwoPasses
 from sgs.items.features import is_differentiable
-from sgs.late_subset import SubsetOf
+from sgs.training_call import TrainingCall
+from sgs.uncompiled import uncompiled
 
 
-def put_in_graph(
-    passes: TwoPasses, subset_of: SubsetOf, features: Sequence[Any]
-) -> tuple[Any, ...]:
-    """Return the features of the first pass, with the second pass behind them.
+def put_in_graph(call: TrainingCall, features: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the features of the first pass as outputs of a node that runs the second one.
 
     NOTE [ Freed with the graph ]
-    The passes hold the items. As an attribute of the node they would live as long as the loss
-    does, which in an ordinary loop is the whole next forward pass. So they are packed like a saved
-    tensor: autograd drops them after the backward, unless the graph is retained, and says so
-    itself when a second backward wants them.
+    The call holds the items. As an attribute of the node it would live as long as the loss does,
+    which in an ordinary loop is the whole next forward pass. So it is packed like a saved tensor:
+    autograd drops it after the backward, unless the graph is retained, and raises its own error
+    when a second backward wants it.
     """
-    handover: list[TwoPasses] = []
+    handover: list[TrainingCall] = []
 
-    def unpack(packed: TwoPasses) -> Tensor:
+    def unpack(packed: TrainingCall) -> Tensor:
         handover.append(packed)
         return torch.empty(0)
 
-    with saved_tensors_hooks(lambda _: passes, unpack):
+    with saved_tensors_hooks(lambda _: call, unpack):
         leaves: tuple[Any, ...] = SequentialGradient.apply(  # type: ignore[no-untyped-call]
-            handover, subset_of, features, *passes.inputs
+            handover, features, *call.inputs
         )
     return leaves
 
 
 class SequentialGradient(torch.autograd.Function):
-    """Features in front, stage 3 behind: its backward is the second pass."""
+    """Returns the features; its backward is stage 3."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        handover: list[TwoPasses],
-        subset_of: SubsetOf,
-        features: Sequence[Any],
-        *inputs: Tensor,
+        ctx: Any, handover: list[TrainingCall], features: Sequence[Any], *inputs: Tensor
     ) -> tuple[Any, ...]:
         """Put the features of the first pass into the graph of `inputs`."""
-        ctx.handover, ctx.subset_of = handover, subset_of
+        ctx.handover = handover
         ctx.save_for_backward(torch.empty(0))  # See NOTE [ Freed with the graph ].
         ctx.set_materialize_grads(False)
         tensors = [x for x in features if isinstance(x, Tensor)]
@@ -56,7 +50,7 @@ class SequentialGradient(torch.autograd.Function):
         return tuple(features)
 
     @staticmethod
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def backward(ctx: Any, *feature_gradients: Tensor | None) -> tuple[Any, ...]:
         """Run stage 3.
 
@@ -69,7 +63,5 @@ class SequentialGradient(torch.autograd.Function):
                 "the gradients are computed micro-batch by micro-batch and keep no graph. Compute "
                 "second derivatives with respect to the features, or without the sampler."
             )
-        _ = ctx.saved_tensors  # unpacks the passes
-        passes = ctx.handover.pop()
-        subset = ctx.subset_of(feature_gradients)
-        return None, None, None, *passes.gradients(subset, feature_gradients)
+        _ = ctx.saved_tensors  # unpacks the call
+        return None, None, *ctx.handover.pop().gradients(feature_gradients)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,11 +51,13 @@ class _Instead(nn.Module):
 
 def call_through(
     encoder: nn.Module,
-    function: Callable[[tuple[Any, ...], dict[str, Any]], Any],
+    function: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Call `function` with some arguments in the place of the encoder, inside of what wraps it.
+    """Call `function` in the place of the encoder, inside of what wraps it.
+
+    It is called with the encoder without that wrapper, and the arguments.
 
     An encoder that is wrapped in DistributedDataParallel on its own must not be called once per
     micro-batch: each backward would reduce. The wrapper is called once, around both passes, as if
@@ -62,9 +65,9 @@ def call_through(
     broadcasts work as they do there.
     """
     if not isinstance(encoder, DistributedDataParallel):
-        return function(args, kwargs)
+        return function(encoder, args, kwargs)
     module = encoder.module
-    encoder.module = _Instead(module, function)
+    encoder.module = _Instead(module, partial(function, module))
     try:
         return encoder(*args, **kwargs)
     finally:
@@ -87,68 +90,6 @@ def refuse_explicit_backward(encoder: nn.Module) -> None:
             "with static_graph=True or find_unused_parameters=True, which cannot follow an explicit"
             " backward. Switch these options off, or call the sampler itself."
         )
-
-
-def refuse_flat_parameters(encoder: nn.Module) -> None:
-    """Refuse parameters that FullyShardedDataParallel, which came before FSDP2, has flattened.
-
-    While it calls the model they are plain attributes, views of a flat parameter: the encoder looks
-    as if it had nothing to train.
-
-    Raises:
-        RuntimeError: If it wraps the encoder, a part of it, or a module around it.
-    """
-    # Whoever uses it has imported it; the library need not.
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is None:
-        return
-    modules = list(encoder.modules())
-    values = [value for module in modules for value in vars(module).values()]
-    views = [x._base for x in values if isinstance(x, Tensor) and x._base is not None]
-    if any(isinstance(module, fsdp.FullyShardedDataParallel) for module in modules) or any(
-        getattr(base, "_is_flat_param", False) for base in views
-    ):
-        raise RuntimeError(
-            "SequentialGradientSampler: FullyShardedDataParallel has put views of a flat parameter "
-            "in the place of the encoder's parameters, which cannot be replayed. Use FSDP2: "
-            "fully_shard(sampler), then fully_shard(model)."
-        )
-
-
-def refuse_foreign_shards(encoder: nn.Module) -> None:
-    """Refuse sharded parameters that are not gathered and reduced by the encoder's own modules.
-
-    Raises:
-        RuntimeError: If nothing in the encoder gathers them, or a module outside of it is the root.
-    """
-    if not any(is_sharded(parameter) for parameter in encoder.parameters()):
-        return
-    from torch.distributed.fsdp import FSDPModule
-
-    shards = [module for module in encoder.modules() if isinstance(module, FSDPModule)]
-    if not shards:
-        raise RuntimeError(
-            "SequentialGradientSampler: the encoder has parameters of which each process holds a "
-            "part, and no module in it gathers them. Call the whole model, not the encoder, if it "
-            "is fully_shard(model); tensor parallelism is not supported."
-        )
-    # FSDP2 ends a backward once per root. If that is outside, it ends once for all micro-batches,
-    # and the gradients of all but the first would be dropped without an error.
-    if any(
-        module._get_fsdp_state()._is_root is False  # type: ignore[operator]
-        for module in _topmost(shards)
-    ):
-        raise RuntimeError(
-            "SequentialGradientSampler: modules inside of the encoder are sharded, and so is a "
-            "module around it. Either shard the sampler as a whole, fully_shard(sampler), besides "
-            "the model, which gathers the encoder once per step; or shard the encoder's parts and "
-            "the encoder, and what follows on its own, but not the model that holds both."
-        )
-
-
-def _topmost(modules: Sequence[nn.Module]) -> list[nn.Module]:
-    inner = {id(m) for module in modules for m in module.modules() if m is not module}
-    return [module for module in modules if id(module) not in inner]
 
 
 def missing_calls(parameters: Sequence[Tensor], count: int) -> int:

@@ -1,5 +1,6 @@
 """The explicit form of sequentialized gradient sampling."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,11 +8,10 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sgs.back_propagation import back_propagate
-from sgs.engine import TwoPasses
+from sgs.gradients.graph import back_propagate
 from sgs.items.features import FeatureBuffer, is_differentiable
-from sgs.late_subset import SubsetOf
 from sgs.subset import Subset
+from sgs.training_call import TrainingCall
 
 
 class EncodedItems:
@@ -35,18 +35,16 @@ class EncodedItems:
         torch.Size([4, 3])
     """
 
-    def __init__(
-        self,
-        passes: TwoPasses,
-        features: FeatureBuffer,
-        subset: Subset | None,
-        subset_of: SubsetOf,
-    ) -> None:
-        self._passes = passes
+    def __init__(self, call: TrainingCall, features: FeatureBuffer) -> None:
+        self._call = call
         self._buffer = features
-        self._subset_of = subset_of
         self.features = pytree.tree_map(_leaf, features.restore(features.leaves))
-        self.index = None if subset is None else subset.in_shape(passes.call.lead_shape)
+
+    @property
+    def index(self) -> Int64[Tensor, "*videos count"] | None:
+        """The items that were drawn."""
+        subset = self._call.subset
+        return None if subset is None else subset.in_shape(self._call.items.lead_shape)
 
     def backward(
         self, feature_gradients: Any, index: Int64[Tensor, "*videos count"] | None = None
@@ -66,30 +64,23 @@ class EncodedItems:
             RuntimeError: As the backward of a call.
         """
         leaves = self._buffer.flatten(feature_gradients)
-        lead_shape = self._passes.call.lead_shape
-        if index is None:
-            subset = self._subset_of(leaves)
-            self.index = subset.in_shape(lead_shape)
-        else:
-            self._check_index(index)
-            num_videos = lead_shape[:-1].numel()
-            subset = Subset.of(index.reshape(num_videos, -1), lead_shape[-1])
-        gradients = self._passes.gradients(subset, leaves)
-        found = zip(self._passes.inputs, gradients, strict=True)
+        gradients = self._call.gradients(leaves, None if index is None else self._subset(index))
+        found = zip(self._call.inputs, gradients, strict=True)
         back_propagate((tensor, gradient) for tensor, gradient in found if gradient is not None)
 
-    def _check_index(self, index: Any) -> None:
-        videos = self._passes.call.lead_shape[:-1]
+    def _subset(self, index: Any) -> Subset:
+        *videos, num_items = self._call.items.lead_shape
         if (
             not isinstance(index, Tensor)
             or index.dtype != torch.int64
-            or index.shape[:-1] != videos
+            or list(index.shape[:-1]) != videos
             or index.ndim != len(videos) + 1
         ):
             raise ValueError(
                 f"index={index!r}: expected an int64 tensor of shape {[*videos, 'count']}, the "
                 "positions of the items in each video."
             )
+        return Subset.of(index.reshape(math.prod(videos), -1), num_items)
 
 
 def _leaf(feature: Any) -> Any:

@@ -1,165 +1,188 @@
-"""The calls of the encoder that the two passes consist of."""
+"""The calls of the encoder that both passes consist of."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from sgs.gradients.graph import refuse_other_leaves
+from sgs.distributed import fewest_calls, missing_calls
+from sgs.gradients.arguments import ArgumentGradients
+from sgs.gradients.graph import Graph, back_propagate, refuse_other_leaves
 from sgs.gradients.parameters import CalledParameters
-from sgs.items.arguments import ItemCall
-from sgs.items.frozen_stem import Front
+from sgs.items.arguments import CallArguments
+from sgs.items.frozen_stem import FrozenStem, run_stem, with_stem
 from sgs.items.stem_cache import StemCache
-from sgs.replay.circumstances import World
+from sgs.micro_batches import EncodedMicroBatch, MicroBatch
+from sgs.replay.circumstances import Circumstances
 from sgs.replay.random_numbers import RandomState
 
 
-@dataclass(frozen=True)
-class Group:
-    """The items of one call of the first pass.
-
-    Attributes:
-        index: Their positions.
-        repeats: Whether the second pass may encode them again.
-    """
-
-    index: Int64[Tensor, " micro_batch"]
-    repeats: bool
-
-
-@dataclass(frozen=True)
-class Graph:
-    """What one call has computed, ready to be back-propagated through.
-
-    Attributes:
-        outputs: The leaves of its outputs.
-        cuts: The tensors of the items that they came from.
-    """
-
-    outputs: list[Any]
-    cuts: list[Tensor]
-
-
-@dataclass
-class MicroBatch:
-    """One call of the first pass.
-
-    Attributes:
-        index: Its items.
-        random_state: What it started from.
-        drew: Whether it drew random numbers.
-        graph: What it has computed, if it need not be repeated.
-    """
-
-    index: Int64[Tensor, " micro_batch"]
-    random_state: RandomState
-    drew: bool = False
-    graph: Graph | None = None
-
-    def take_graph(self) -> Graph | None:
-        """Return the graph, which can be back-propagated through once."""
-        graph, self.graph = self.graph, None
-        return graph
-
-
 class EncoderCalls:
-    """Calls an encoder for the first time, and again under the same circumstances.
+    """Calls an encoder on micro-batches, and again under the circumstances of the first time.
 
     Args:
         encoder: Maps a micro-batch of items to their features.
-        call: The items.
-        front: What runs before the encoder.
-        parameters: The encoder's parameters.
-        world: The circumstances.
-        shared: What stands for the call's shared tensors where gradients are wanted.
+        items: The arguments of the user's call.
+        stem: Runs before the encoder, if there is one.
+
+    Attributes:
+        items: As given.
+        circumstances: What both passes must find the same.
+        encoded: The micro-batches of the first pass so far.
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        call: ItemCall,
-        front: Front,
-        *,
-        parameters: CalledParameters,
-        world: World,
-        shared: Sequence[Tensor],
-    ) -> None:
+    def __init__(self, encoder: nn.Module, items: CallArguments, stem: FrozenStem | None) -> None:
+        self.items = items
         self._encoder = encoder
-        self._call = call
-        self._front = front
-        self._parameters = parameters
-        self._world = world
-        self._shared = shared
-        self._idle: RandomState | None = None
-        self._stem = (
-            StemCache(call.num_items, device=front.cache_device) if front.frozen_stem else None
-        )
+        self._stem = stem
+        device = None if stem is None else stem.cache_device
+        self._cache = StemCache(items.num_items, device=device)
+        self._parameters = CalledParameters(encoder)
+        self._gradients = ArgumentGradients(items)
+        watched = with_stem(encoder, stem)
+        self.circumstances = Circumstances(watched, self._parameters.by_name, items.tensors)
+        self.encoded: list[EncodedMicroBatch] = []
+        self._kept: set[MicroBatch] = set()
+        self._fetches: Generator[list[Any]] = items.prefetched([])
+        self._aliases: Sequence[Tensor | None] = []
+        self._are_leaves_known = False
+        # Of the micro-batch before, if it drew nothing.
+        self._undrawn: RandomState | None = None
 
-    def first(
-        self, group: Group, fetched: Sequence[Any], *, keeps_graph: bool
-    ) -> tuple[MicroBatch, Any]:
-        """Encode some items in the first pass.
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The tensors that `gradients` returns a gradient for."""
+        return [*self._parameters.trainable, *self.items.tensors]
 
-        Returns:
-            The micro-batch, and the outputs of the encoder.
-        """
-        with ExitStack() as stack:
-            aliases: Sequence[Tensor | None] = []
-            if keeps_graph:
-                stack.enter_context(torch.enable_grad())
-                aliases = stack.enter_context(self._parameters.aliased())
-            shared = self._shared if keeps_graph else None
-            args, kwargs, cuts = self._call.take(group.index, fetched=fetched, shared=shared)
-            stack.enter_context(self._world.first_call())
-            before, idle = self._world.random_state(), self._idle
-            args, kwargs = self._front(args, kwargs)
-            if self._stem is not None:
-                if group.repeats:
-                    self._stem.add(group.index, args[0])
-                # The second pass begins behind the stem, and behind the random numbers it drew.
-                idle = None if before.without_undrawn()[1] else idle
-                before = self._world.random_state()
-            outputs = self._encoder(*args, **kwargs)
-            state, drew = before.without_undrawn()
-        # One copy serves micro-batches in a row that draw nothing.
-        state = state if drew else idle or state
-        self._idle = None if drew else state
-        graph = Graph(pytree.tree_leaves(outputs), cuts) if keeps_graph else None
-        if graph is not None:
-            self.refuse_other_leaves(graph, aliases)
-        return MicroBatch(group.index, state, drew, graph), outputs
+    @property
+    def are_sharded(self) -> bool:
+        """Whether all processes must make the same calls, to gather sharded parameters."""
+        return self._parameters.are_sharded
 
-    def prefetched(self, micro_batches: Sequence[MicroBatch]) -> Generator[list[Any]]:
-        """Yield what the sources fetch for micro-batches that will be repeated."""
-        if self._stem is not None:
-            return ([] for _ in micro_batches)
-        return self._call.prefetched([m.index for m in micro_batches])
+    @contextmanager
+    def first_pass(self, micro_batches: Sequence[MicroBatch], *, num_kept: int) -> Iterator[None]:
+        """Call `first` inside on each of these micro-batches, in this order.
 
-    def again(self, micro_batch: MicroBatch, fetched: Sequence[Any] | None = None) -> Graph:
-        """Repeat a call of the first pass, with a graph where gradients are enabled."""
-        index = micro_batch.index
-        cuts: list[Tensor] = []
-        if self._stem is None:
-            args, kwargs, cuts = self._call.take(index, fetched=fetched, shared=self._shared)
-        else:
-            args, kwargs = (self._stem.take(index),), {}
-        with self._world.same_call(micro_batch.random_state):
-            if self._stem is None:
-                args, kwargs = self._front(args, kwargs)
-            return Graph(pytree.tree_leaves(self._encoder(*args, **kwargs)), cuts)
-
-    def refuse_other_leaves(self, graph: Graph, aliases: Sequence[Tensor | None]) -> None:
-        """Refuse a graph that ends in parameters which are not the encoder's.
+        Args:
+            micro_batches: Those of the pass.
+            num_kept: How many of those that may repeat keep their graph. The others run without.
 
         Raises:
-            RuntimeError: If it does.
+            RuntimeError: If the encoder changed what cannot be replayed, or a source failed.
         """
-        if not self._parameters.are_sharded:
-            refuse_other_leaves(graph.outputs, known=[*aliases, *self._shared, *graph.cuts])
+        absent = missing_calls(self._parameters.trainable, len(micro_batches))
+        repeating = [m for m in micro_batches if m.may_repeat]
+        num_kept = fewest_calls(self._parameters.trainable, min(num_kept, len(repeating)))
+        self._kept = set(repeating[:num_kept])
+        self._fetches = self.items.prefetched([m.index for m in micro_batches])
+        with torch.no_grad(), self.circumstances.first_pass(), closing(self._fetches):
+            yield
+            for _ in range(absent):
+                self.again(self.encoded[micro_batches.index(repeating[0])])
+
+    def first(self, micro_batch: MicroBatch) -> Any:
+        """Encode the next micro-batch of the first pass, and return the encoder's outputs."""
+        index, keeps_graph = micro_batch.index, micro_batch in self._kept
+        fetched = next(self._fetches)
+        with ExitStack() as stack:
+            if keeps_graph:
+                stack.enter_context(torch.enable_grad())
+                self._aliases = stack.enter_context(self._parameters.aliased())
+            shared = self._gradients.shared if keeps_graph else None
+            args, kwargs, cuts = self.items.take(index, fetched=fetched, shared=shared)
+            stack.enter_context(self.circumstances.first_call())
+            before = self.circumstances.random_state()
+            if self._stem is not None:
+                args, kwargs = self._run_stem(self._stem, micro_batch, args, kwargs)
+                # The second pass starts after the stem, so record the state after its draws.
+                self._undrawn = None if before.without_undrawn()[1] else self._undrawn
+                before = self.circumstances.random_state()
+            outputs = self._call(index, args, kwargs)
+            state, drew = before.without_undrawn()
+        # One copy serves consecutive micro-batches that draw nothing.
+        state = state if drew else self._undrawn or state
+        self._undrawn = None if drew else state
+        graph = Graph(pytree.tree_leaves(outputs), cuts) if keeps_graph else None
+        if graph is not None:
+            self._refuse_other_leaves(graph)
+        self.encoded.append(EncodedMicroBatch(index, state, drew, graph))
+        return outputs
+
+    def _run_stem(
+        self, stem: FrozenStem, micro_batch: MicroBatch, args: tuple[Any, ...], kwargs: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        with self.items.explained(micro_batch.index, args, kwargs):
+            args, kwargs = run_stem(stem, args, kwargs)
+        if micro_batch.may_repeat:
+            self._cache.add(micro_batch.index, args[0])
+        return args, kwargs
+
+    def _call(self, index: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self.items.explained(index, args, kwargs):
+            return self._encoder(*args, **kwargs)
+
+    @contextmanager
+    def second_pass(self, micro_batches: Sequence[EncodedMicroBatch]) -> Iterator[None]:
+        """Call `repeat` inside on each of these micro-batches without a graph, in this order.
+
+        Raises:
+            RuntimeError: If something has changed since the first pass that cannot be put back.
+        """
+        repeated = [m.index for m in micro_batches if m.graph is None]
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            self._aliases = stack.enter_context(self._parameters.aliased())
+            stack.enter_context(self.circumstances.second_pass())
+            # What a backward that failed has left.
+            self._parameters.restart()
+            self._gradients.restart()
+            self._are_leaves_known = False
+            absent = missing_calls(self._parameters.trainable, len(micro_batches))
+            self._fetches = self.items.prefetched([] if self._stem else repeated)
+            stack.enter_context(closing(self._fetches))
+            yield
+            for _ in range(absent):
+                outputs = [x for x in self.again(micro_batches[-1]).outputs if _is_trained(x)]
+                back_propagate((output, torch.zeros_like(output)) for output in outputs)
+
+    def repeat(self, micro_batch: EncodedMicroBatch) -> Graph:
+        """Encode the next micro-batch of the second pass that has no graph."""
+        graph = self.again(micro_batch, [] if self._stem else next(self._fetches))
+        if not self._are_leaves_known:
+            self._refuse_other_leaves(graph)
+            self._are_leaves_known = True
+        return graph
+
+    def again(self, micro_batch: EncodedMicroBatch, fetched: Sequence[Any] | None = None) -> Graph:
+        """Encode a micro-batch as in the first pass, with a graph where gradients are enabled."""
+        index, cuts = micro_batch.index, list[Tensor]()
+        if self._stem is None:
+            args, kwargs, cuts = self.items.take(
+                index, fetched=fetched, shared=self._gradients.shared
+            )
+        else:
+            args, kwargs = (self._cache.take(index),), {}
+        with self.circumstances.same_call(micro_batch.random_state):
+            return Graph(pytree.tree_leaves(self._call(index, args, kwargs)), cuts)
+
+    def _refuse_other_leaves(self, graph: Graph) -> None:
+        if not self.are_sharded:
+            known = [*self._aliases, *self._gradients.shared, *graph.cuts]
+            refuse_other_leaves(graph.outputs, known=known)
+
+    def add_gradients(self, micro_batch: EncodedMicroBatch, graph: Graph) -> None:
+        """Add what the backward of a micro-batch has left on its own part of the items."""
+        self._gradients.add(micro_batch.index, graph.cuts)
+
+    def gradients(self) -> list[Tensor | None]:
+        """Return the gradient of each of `inputs` that the second pass has gathered."""
+        return [*self._parameters.gradients(), *self._gradients.take()]
+
+
+def _is_trained(output: Any) -> bool:
+    return isinstance(output, Tensor) and output.requires_grad

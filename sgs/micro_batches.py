@@ -1,53 +1,115 @@
-"""Which micro-batches the second pass consists of."""
+"""Which items share a call of the encoder, in the first pass and in the second."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from sgs.encoder_calls import MicroBatch
+from sgs.gradients.graph import Graph
+from sgs.replay.random_numbers import RandomState
+from sgs.sizes import Sizes
+from sgs.subset import Subset
+
+
+@dataclass(frozen=True, eq=False)
+class MicroBatch:
+    """The items of one call of the first pass.
+
+    Attributes:
+        index: Their positions.
+        may_repeat: Whether the second pass may encode them again.
+    """
+
+    index: Int64[Tensor, " micro_batch"]
+    may_repeat: bool
+
+
+@dataclass(eq=False)
+class EncodedMicroBatch:
+    """What is kept of one call of the first pass.
+
+    Attributes:
+        index: The positions of its items.
+        random_state: The random state before the call.
+        drew: Whether the call drew random numbers.
+        graph: The graph of the call, if it was kept.
+    """
+
+    index: Int64[Tensor, " micro_batch"]
+    random_state: RandomState
+    drew: bool = False
+    graph: Graph | None = None
+
+    def take_graph(self) -> Graph | None:
+        """Return the kept graph, and forget it: it serves one backward."""
+        graph, self.graph = self.graph, None
+        return graph
+
+
+def consecutive(num_items: int, *, size: int) -> list[MicroBatch]:
+    """Return micro-batches of consecutive items; a single empty one if there are none."""
+    parts = torch.arange(num_items, device="cpu").split(size)
+    return [MicroBatch(index, may_repeat=True) for index in parts]
+
+
+def sampled_apart(subset: Subset, num_items: int, sizes: Sizes) -> list[MicroBatch]:
+    """Return micro-batches that hold either sampled items or others.
+
+    See NOTE [ Replay by micro-batches ]: the second pass repeats the sampled ones. They are in the
+    order of their first items, so that a source which decodes a video reads it about in order.
+    """
+    rest = torch.ones(num_items, dtype=torch.bool, device="cpu")
+    rest[subset.positions] = False
+    others = rest.nonzero()[:, 0].split(sizes.forward_micro_batch_size) if rest.any() else ()
+    sampled = subset.positions.split(sizes.micro_batch_size)
+    micro_batches = [MicroBatch(index, may_repeat=True) for index in sampled]
+    micro_batches += [MicroBatch(index, may_repeat=False) for index in others]
+    return sorted(micro_batches, key=lambda micro_batch: micro_batch.index[:1].tolist())
 
 
 def repeats_of(
-    micro_batches: Sequence[MicroBatch],
+    first_pass: Sequence[EncodedMicroBatch],
     positions: Int64[Tensor, " sampled"],
     *,
     num_items: int,
     size: int,
     couples_items: bool,
     uses_all_kept: bool,
-) -> list[MicroBatch]:
-    """Return micro-batches that hold all sampled items, those with a kept graph first.
+) -> list[EncodedMicroBatch]:
+    """Return the micro-batches of the second pass, those with a kept graph first.
 
-    NOTE [ Replay by groups ]
-    Random numbers are drawn per encoder call, so an item meets the same dropout mask again only in
+    NOTE [ Replay by micro-batches ]
+    Random numbers are drawn per encoder call, so an item gets the same dropout mask again only in
     the same micro-batch. Strategies that do not look at features therefore draw their subset first,
-    and `encode` runs the sampled items in micro-batches of their own: `gradients` repeats exactly
-    those. A subset that is known only afterwards is regrouped if the first pass drew no random
-    number (then grouping changes nothing but rounding); otherwise every micro-batch that holds a
-    sampled item is repeated whole, with zero gradients for the others in it.
+    and the first pass encodes the sampled items in micro-batches of their own: the second pass
+    repeats exactly those. A subset that is known only afterwards is regrouped if the first pass
+    drew no random number (then grouping changes nothing but rounding); otherwise every micro-batch
+    with a sampled item is repeated whole, with zero gradients for the others in it.
 
     Args:
-        micro_batches: Those of the first pass.
+        first_pass: Its micro-batches.
         positions: The sampled items.
         num_items: The number of all items.
         size: Items per call that keeps a graph.
         couples_items: Whether items are known to depend on their micro-batch, as with BatchNorm in
             training mode: then micro-batches are repeated whole, as for random numbers.
-        uses_all_kept: Whether kept graphs are used up even where no item in them is sampled, since
-            other processes use theirs.
+        uses_all_kept: Whether kept graphs without a sampled item are used too: with sharded
+            parameters other processes use theirs.
 
     Raises:
         RuntimeError: If a micro-batch larger than `size` would have to be repeated.
     """
     sampled = torch.zeros(num_items, dtype=torch.bool, device="cpu")
     sampled[positions] = True
-    kept = [m for m in micro_batches if m.graph and (uses_all_kept or sampled[m.index].any())]
+    kept = [m for m in first_pass if m.graph and (uses_all_kept or sampled[m.index].any())]
     # Without items there is one call, on none.
-    rest = [m for m in micro_batches if not m.graph]
+    rest = [m for m in first_pass if not m.graph]
     whole = [m for m in rest if len(m.index) == 0 or sampled[m.index].any()]
-    if couples_items or any(m.drew for m in micro_batches):
+    if couples_items or any(m.drew for m in first_pass):
         _refuse_larger(whole, size)
         return kept + whole
     if all(sampled[m.index].all() and len(m.index) <= size for m in whole):
@@ -55,10 +117,10 @@ def repeats_of(
     for micro_batch in kept:
         sampled[micro_batch.index] = False
     parts = sampled.nonzero()[:, 0].split(size)
-    return kept + [MicroBatch(index, micro_batches[0].random_state) for index in parts]
+    return kept + [EncodedMicroBatch(index, first_pass[0].random_state) for index in parts]
 
 
-def _refuse_larger(micro_batches: Sequence[MicroBatch], size: int) -> None:
+def _refuse_larger(micro_batches: Sequence[EncodedMicroBatch], size: int) -> None:
     largest = max((len(m.index) for m in micro_batches), default=0)
     if largest > size:
         raise RuntimeError(

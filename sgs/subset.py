@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -127,3 +128,28 @@ class SubsetDraw:
             return torch.ones(len(index), dtype=torch.float64, device="cpu")
         probability = self.sampler.inclusion_probability(candidates, len(index))
         return 1 / probability[index]
+
+
+def gradient_norms(
+    gradients: Sequence[Tensor | None], lead_shape: torch.Size
+) -> Float[Tensor, "videos items"]:
+    """Return the norm of each item's gradient, over all leaves of the features.
+
+    With loss scaling gradients may overflow, and GradScaler must see the infinity to skip the step.
+    Items with a non-finite gradient therefore get norm 1 and all others 0, so that they are
+    sampled.
+
+    Args:
+        gradients: One per leaf, `[*lead_shape, ...]`; None where the loss does not depend on it.
+        lead_shape: The items' dimensions.
+    """
+    squares = torch.zeros(lead_shape.numel(), dtype=torch.float64, device="cpu")
+    for gradient in gradients:
+        if gradient is not None:
+            # Squares of half precision overflow.
+            wide = gradient.to(torch.promote_types(gradient.dtype, torch.float64))
+            rows = wide.reshape(lead_shape.numel(), -1)
+            squares += torch.linalg.vector_norm(rows, dim=1).square().cpu()
+    if not squares.isfinite().all():
+        squares = (~squares.isfinite()).double()
+    return squares.sqrt().view(lead_shape[:-1].numel(), lead_shape[-1])

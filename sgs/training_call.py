@@ -1,57 +1,115 @@
-"""Which items share an encoder call, and whether the subset is drawn before the first pass."""
+"""One call that trains: the first pass, the subset, and the second pass."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sgs.encoder_calls import Group
+from sgs.batch_norm import coupled_batch_norm
+from sgs.encoder_calls import EncoderCalls
 from sgs.engine import TwoPasses
+from sgs.items.arguments import CallArguments
 from sgs.items.features import FeatureBuffer
-from sgs.subset import Subset, SubsetDraw
+from sgs.items.frozen_stem import FrozenStem, with_stem
+from sgs.micro_batches import consecutive, sampled_apart
+from sgs.sizes import Sizes
+from sgs.subset import Subset, SubsetDraw, gradient_norms
 
 
-def encode_and_draw(
-    passes: TwoPasses, draw: SubsetDraw, *, size: int, forward_size: int, num_kept: int
-) -> tuple[FeatureBuffer, Subset | None]:
-    """Run the first pass and draw the subset, in the order that the strategy asks for.
-
-    The subset is None if it can only be drawn in the backward.
+class TrainingCall:
+    """Both passes over the items of one call, and the subset that is drawn in between.
 
     Args:
-        passes: What encodes the items.
-        draw: The rule that draws.
-        size: Items per call of those that will be encoded again, if they are known.
-        forward_size: Items per call of the others.
-        num_kept: How many micro-batches of sampled items keep their graph, if they are known.
+        encoder: Maps a micro-batch of items to their features.
+        items: The arguments of the call.
+        stem: Runs before the encoder, if there is one.
+        sizes: The sizes of micro-batches.
+        draw: Draws the subset.
+        on_draw: Is called with each subset when it is drawn, and the items' dimensions; with None
+            when that has to wait for the gradients.
+
+    Attributes:
+        items: As given.
+        subset: The items that get a gradient; None as long as they are not drawn.
+        inputs: The tensors that `gradients` returns a gradient for.
     """
-    lead, count = passes.call.lead_shape, passes.call.num_items
-    if draw.is_guided and count > 0:
-        any_of_them = [Group(index, repeats=True) for index in in_order(count, size=forward_size)]
-        features = passes.encode(any_of_them)
-        if draw.needs_gradients:
-            return features, None
-        subset = draw(lead[:-1].numel(), lead[-1], features=features.of_sampling())
-        return features, subset
-    subset = draw(lead[:-1].numel(), lead[-1])
-    groups = sampled_apart(subset, count, size=size, rest_size=forward_size)
-    return passes.encode(groups, num_kept=num_kept), subset
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        items: CallArguments,
+        stem: FrozenStem | None,
+        *,
+        sizes: Sizes,
+        draw: SubsetDraw,
+        on_draw: Callable[[Subset | None, torch.Size], None],
+    ) -> None:
+        self.items = items
+        self.subset: Subset | None = None
+        self._sizes = sizes
+        self._draw = draw
+        self._on_draw = on_draw
+        calls = EncoderCalls(encoder, items, stem)
+        self.inputs = calls.inputs
+        self._passes = TwoPasses(
+            calls,
+            micro_batch_size=sizes.micro_batch_size,
+            couples_items=bool(coupled_batch_norm(with_stem(encoder, stem))),
+        )
+
+    def encode(self, *, check_replay: bool | float, compares_all: bool) -> FeatureBuffer:
+        """Run the first pass, and draw the subset unless it takes gradients to draw it.
+
+        Args:
+            check_replay: As of `SequentialGradientSampler`.
+            compares_all: Whether another subset than the drawn one may be repeated.
+        """
+        features = self._first_pass()
+        self._on_draw(self.subset, self.items.lead_shape)
+        index = torch.arange(self.items.num_items, device="cpu")
+        if self.subset is not None and not compares_all:
+            index = self.subset.positions
+        self._passes.compare(features, index, tolerance=check_replay)
+        return features
+
+    def _first_pass(self) -> FeatureBuffer:
+        """Encode all items, and draw the subset before or after that, as the strategy asks for."""
+        lead, count = self.items.lead_shape, self.items.num_items
+        num_videos, num_items = lead[:-1].numel(), lead[-1]
+        if self._draw.is_guided and count > 0:
+            size = self._sizes.forward_micro_batch_size
+            features = self._passes.encode(consecutive(count, size=size))
+            if not self._draw.needs_gradients:
+                compared = features.of_sampling()
+                self.subset = self._draw(num_videos, num_items, features=compared)
+            return features
+        self.subset = self._draw(num_videos, num_items)
+        micro_batches = sampled_apart(self.subset, count, self._sizes)
+        return self._passes.encode(micro_batches, num_kept=self._sizes.kept_graphs)
+
+    def gradients(
+        self, feature_gradients: Sequence[Tensor | None], subset: Subset | None = None
+    ) -> list[Tensor | None]:
+        """Run the second pass, and return the gradient of each of `inputs`.
+
+        Args:
+            feature_gradients: One per leaf of the features; None where the loss does not depend on
+                it.
+            subset: The items whose gradient is used; those drawn if None.
+        """
+        return self._passes.gradients(subset or self._drawn(feature_gradients), feature_gradients)
+
+    def _drawn(self, feature_gradients: Sequence[Tensor | None]) -> Subset:
+        if not self._draw.needs_gradients and self.subset is not None:
+            return self.subset
+        norms = gradient_norms(feature_gradients, self.items.lead_shape)
+        self.subset = self._draw(*norms.shape, gradient_norms=norms)
+        self._on_draw(self.subset, self.items.lead_shape)
+        return self.subset
 
 
-def in_order(num_items: int, *, size: int) -> list[Tensor]:
-    """Return micro-batches of consecutive items; a single empty one if there are none."""
-    return list(torch.arange(num_items, device="cpu").split(size))
-
-
-def sampled_apart(subset: Subset, num_items: int, *, size: int, rest_size: int) -> Sequence[Group]:
-    """Return micro-batches in which sampled items are among themselves.
-
-    See NOTE [ Replay by groups ]: the second pass repeats those. They are in the order of their
-    first items, so that a source which decodes a video meets them in about its order.
-    """
-    rest = torch.ones(num_items, dtype=torch.bool, device="cpu")
-    rest[subset.positions] = False
-    others = rest.nonzero()[:, 0].split(rest_size) if rest.any() else ()
-    groups = [Group(index, repeats=True) for index in subset.positions.split(size)]
-    groups += [Group(index, repeats=False) for index in others]
-    return sorted(groups, key=lambda group: group.index[:1].tolist())
+def trains(encoder: nn.Module, items: CallArguments) -> bool:
+    """Tell whether the encoder or an argument of the call requires a gradient."""
+    return any(tensor.requires_grad for tensor in (*encoder.parameters(), *items.tensors))

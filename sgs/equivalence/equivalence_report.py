@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgs.back_propagation import back_propagate
 from sgs.distributed import bare, is_distributed, is_sharded
 from sgs.equivalence.comparison import EquivalenceReport, Outcome, compare
 from sgs.equivalence.no_trace import FEATURES, Trial, named_leaves, trial
+from sgs.gradients.graph import back_propagate
 from sgs.items.features import is_differentiable
 from sgs.sampler import SequentialGradientSampler
 
@@ -76,10 +76,10 @@ def equivalence_report(
             theirs, reference = _one_call(run, cotangents), "one call"
         if theirs is None:
             with start() as run:
-                theirs = _micro_batches(run, cotangents, size=sampler.micro_batch_size)
+                theirs = _micro_batches(run, cotangents, size=sampler.sizes.micro_batch_size)
             reference = "the same micro-batches"
     return compare(
-        _without_fill(ours, theirs), theirs, reference=reference, dtypes=run.world.dtypes
+        _without_fill(ours, theirs), theirs, reference=reference, dtypes=run.circumstances.dtypes
     )
 
 
@@ -97,33 +97,31 @@ def _validate(encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
             "naive graph to compare with would reduce their gradients. Run the report on the "
             "encoder before fully_shard(...)."
         )
-    num_items = encoder.call_of(bare(encoder.encoder), args, kwargs).num_items
-    if num_items <= encoder.micro_batch_size:
+    num_items = encoder.items_of(bare(encoder.encoder), args, kwargs).num_items
+    size = encoder.sizes.micro_batch_size
+    if num_items <= size:
         raise ValueError(
-            f"equivalence_report: got {num_items} item(s) and micro_batch_size="
-            f"{encoder.micro_batch_size}, expected more items than that: a single micro-batch is "
-            "the naive call, so it would show nothing."
+            f"equivalence_report: got {num_items} item(s) and micro_batch_size={size}, expected "
+            "more items than that: a single micro-batch is the naive call, and shows nothing."
         )
 
 
 def _of_all_items(encoder: SequentialGradientSampler) -> SequentialGradientSampler:
     return SequentialGradientSampler(
         bare(encoder.encoder),
-        micro_batch_size=encoder.micro_batch_size,
-        forward_micro_batch_size=encoder.forward_micro_batch_size,
+        micro_batch_size=encoder.sizes.micro_batch_size,
+        forward_micro_batch_size=encoder.sizes.forward_micro_batch_size,
         item_dim=encoder.item_dim,
         allow_batch_norm=encoder.allow_batch_norm,
-        kept_graphs=encoder.kept_graphs,
-        preprocess=encoder.preprocess,
-        frozen_stem=encoder.frozen_stem,
-        stem_cache_device=encoder.stem_cache_device,
+        kept_graphs=encoder.sizes.kept_graphs,
+        frozen_stem=encoder.stem,
         check_replay=encoder.check_replay,
     )
 
 
 def _sampled(sampler: SequentialGradientSampler, run: Trial) -> tuple[Outcome, Cotangents]:
     features = {
-        name: x.flatten(0, len(run.call.lead_shape) - 1) if isinstance(x, Tensor) else x
+        name: x.flatten(0, len(run.items.lead_shape) - 1) if isinstance(x, Tensor) else x
         for name, x in named_leaves(sampler(*run.args, **run.kwargs), FEATURES).items()
     }
     cotangents = _cotangents(features)
@@ -155,8 +153,8 @@ def _back_propagate(features: Mapping[str, Any], cotangents: Cotangents) -> None
 
 def _one_call(run: Trial, cotangents: Cotangents) -> Outcome | None:
     """Return the outcome of the naive graph; None if random numbers were drawn in it."""
-    before = run.world.random_state()
-    features = run.features_of(torch.arange(run.call.num_items, device="cpu"))
+    before = run.circumstances.random_state()
+    features = run.features_of(torch.arange(run.items.num_items, device="cpu"))
     if before.without_undrawn()[1]:
         return None
     _back_propagate(features, cotangents)
@@ -165,9 +163,9 @@ def _one_call(run: Trial, cotangents: Cotangents) -> Outcome | None:
 
 def _micro_batches(run: Trial, cotangents: Cotangents, *, size: int) -> Outcome:
     parts = []
-    for index in torch.arange(run.call.num_items, device="cpu").split(size):
+    for index in torch.arange(run.items.num_items, device="cpu").split(size):
         # From the buffers that the call found, as one call does.
-        with run.world.first_call():
+        with run.circumstances.first_call():
             features = run.features_of(index)
         _back_propagate(features, {n: g[index.to(g.device)] for n, g in cotangents.items()})
         parts.append(run.outcome(features))

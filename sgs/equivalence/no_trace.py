@@ -14,10 +14,11 @@ from torch.utils import _pytree as pytree
 
 from sgs.equivalence.comparison import Outcome
 from sgs.gradients.parameters import CalledParameters
-from sgs.items.arguments import ItemCall, Shared
-from sgs.items.frozen_stem import Front
+from sgs.items.arguments import CallArguments
+from sgs.items.frozen_stem import FrozenStem, run_stem, with_stem
+from sgs.items.shared import Shared
 from sgs.items.source import Source, fetch_rows
-from sgs.replay.circumstances import World
+from sgs.replay.circumstances import Circumstances
 from sgs.sampler import SequentialGradientSampler
 
 FEATURES = "features"
@@ -31,17 +32,17 @@ class Trial:
         encoder: The user's encoder, whose parameters are aliases while the trial lasts.
         args: The positional arguments, outside of any graph.
         kwargs: The keyword arguments, likewise.
-        call: The items among them.
-        front: What runs before the encoder.
-        world: What the encoder's modules were when the trial began.
+        items: The items among them.
+        stem: Runs before the encoder, if there is one.
+        circumstances: The state of the encoder's modules when the trial began.
     """
 
     encoder: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    call: ItemCall
-    front: Front
-    world: World
+    items: CallArguments
+    stem: FrozenStem | None
+    circumstances: Circumstances
 
     def features_of(self, index: Int64[Tensor, " items"]) -> dict[str, Any]:
         """Call the encoder itself on some of the items, in the graph of all of them."""
@@ -50,11 +51,12 @@ class Trial:
             if isinstance(leaf, Shared):
                 return leaf.value
             if isinstance(leaf, Source):
-                return self.call.on_device(fetch_rows(leaf, index))
+                return self.items.on_device(fetch_rows(leaf, index))
             is_item = isinstance(leaf, Tensor)
-            return self.call.rows(leaf)[index.to(leaf.device)] if is_item else leaf
+            return self.items.rows(leaf)[index.to(leaf.device)] if is_item else leaf
 
-        args, kwargs = self.front(*pytree.tree_map(take, (self.args, self.kwargs)))
+        taken = pytree.tree_map(take, (self.args, self.kwargs))
+        args, kwargs = run_stem(self.stem, *taken)
         return named_leaves(self.encoder(*args, **kwargs), FEATURES)
 
     def outcome(self, features: Mapping[str, Any]) -> Outcome:
@@ -89,20 +91,20 @@ def trial(
         The encoder, and the arguments cut off from the graphs that lead to them.
     """
     args, kwargs = pytree.tree_map(_cut_off, (args, kwargs))
-    encoder, front = sampler.encoder, sampler.front
-    whole = front.before(encoder)
+    encoder, stem = sampler.encoder, sampler.stem
+    whole = with_stem(encoder, stem)
     parameters = CalledParameters(encoder)
-    call = sampler.call_of(encoder, args, kwargs)
-    world = World(whole, parameters, call)
+    items = sampler.items_of(encoder, args, kwargs)
+    circumstances = Circumstances(whole, parameters.by_name, items.tensors)
     with (
-        world.random_state().restored(),
-        world.second_pass(),
+        circumstances.random_state().restored(),
+        circumstances.second_pass(),
         _values_kept([*whole.parameters(), *whole.buffers()]),
         _modes_kept(whole),
         # Aliases of its own for each trial: autocast keeps a cast of every weight that it has seen.
         parameters.aliased(),
     ):
-        yield Trial(encoder, args, kwargs, call, front, world)
+        yield Trial(encoder, args, kwargs, items, stem, circumstances)
 
 
 def _cut_off(leaf: Any) -> Any:

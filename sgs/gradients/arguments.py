@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from sgs.gradients.gradient_sum import GradientSum
-from sgs.items.arguments import ItemCall
+from sgs.items.arguments import CallArguments
 
 
-class ItemGradients:
+class ArgumentGradients:
     """Room for the gradients of the tensors of a call.
 
     Args:
@@ -20,7 +20,7 @@ class ItemGradients:
             gradients add up over the micro-batches.
     """
 
-    def __init__(self, call: ItemCall) -> None:
+    def __init__(self, call: CallArguments) -> None:
         self._call = call
         needs = call.needs_gradient
         self.shared = [t.detach().requires_grad_(needs(t)) for t in call.shared_tensors]

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from sgs.items.refused import refuse_hidden_items, refuse_lists_of_constants
+from sgs.items.shared import Shared
 from sgs.items.source import Source, fetch_rows, lead_shape_of, prefetched
 
-CONSTANTS = (bool, int, float, str)
 
-
-@dataclass(frozen=True)
-class Shared:
-    """Mark an argument that every micro-batch receives whole, instead of its own part of it.
-
-    Gradients reach a shared tensor that requires them, summed over the sampled items.
-
-    Args:
-        value: Any argument of the encoder, e.g. a tensor that conditions all items alike.
-    """
-
-    value: Any
-
-
-class ItemCall:
+class CallArguments:
     """A call `encoder(*args, **kwargs)` whose tensors and sources hold one entry per item.
 
     Items are counted over all dimensions up to `item_dim`: position b * N + i is item i of video b.
@@ -59,12 +46,12 @@ class ItemCall:
         self._device = device
         self._leaves, self._structure = pytree.tree_flatten((args, kwargs))
         for leaf in self._leaves:
-            _refuse_hidden_items(leaf)
+            refuse_hidden_items(leaf)
         self._item_positions = [i for i, x in enumerate(self._leaves) if isinstance(x, Tensor)]
         self._source_positions = [i for i, x in enumerate(self._leaves) if isinstance(x, Source)]
         self.lead_shape = self._common_lead_shape(item_dim)
         self.num_items = math.prod(self.lead_shape)
-        _refuse_lists_of_constants((args, kwargs), self.num_items)
+        refuse_lists_of_constants((args, kwargs), self.num_items)
         self._requiring_gradient = {id(t) for t in self.tensors if t.requires_grad}
         self._rows = [self._rows_of(tensor.detach()) for tensor in self.item_tensors]
 
@@ -160,6 +147,32 @@ class ItemCall:
         args, kwargs = pytree.tree_unflatten(leaves, self._structure)
         return args, kwargs, cuts
 
+    @contextmanager
+    def explained(
+        self, index: Int64[Tensor, " micro_batch"], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[None]:
+        """Add a note to errors of the encoder: the items at hand, and how they were cut.
+
+        Args:
+            index: Positions of the items.
+            args: What the encoder receives for them.
+            kwargs: Its keyword arguments.
+        """
+        try:
+            yield
+        except Exception as error:
+            shapes = [
+                list(x.shape) for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)
+            ]
+            hint = _IF_VIDEOS if len(self.lead_shape) == 1 else _IF_NO_VIDEOS
+            error.add_note(
+                f"SequentialGradientSampler called the encoder on {len(index)} of {self.num_items} "
+                f"item(s), from position {index[:1].tolist()}, cut along dimension "
+                f"{len(self.lead_shape) - 1} (item_dim) of its arguments: tensors of shape "
+                f"{shapes}. {hint}"
+            )
+            raise
+
     def on_device(self, fetched: Any) -> Any:
         """Copy what a source has fetched to the device of the encoder."""
         if self._device is None:
@@ -190,48 +203,11 @@ class ItemCall:
         return torch.unravel_index(index.to(device), self.lead_shape)
 
 
-def _refuse_hidden_items(leaf: Any) -> None:
-    """Refuse what every micro-batch would receive whole, while it holds one entry per item."""
-    if isinstance(leaf, Source):
-        return
-    if isinstance(leaf, Tensor):
-        if leaf.is_nested:
-            raise TypeError(
-                "an argument is a nested tensor: expected a padded tensor and a mask or lengths, "
-                "since a nested tensor cannot be cut into micro-batches."
-            )
-        return
-    fields = leaf if isinstance(leaf, Mapping) else getattr(leaf, "__dict__", {})
-    hides = not isinstance(leaf, Shared | nn.Module) and any(
-        isinstance(value, Tensor) for value in fields.values()
-    )
-    if hides or getattr(leaf, "ndim", 0) > 0:
-        raise TypeError(
-            f"an argument is a {type(leaf).__name__}: expected tensors, also inside of tuples, "
-            "lists and dicts, since each is cut into micro-batches. Pass dict(...) of it or "
-            "torch.from_numpy(...), register the class with torch.utils._pytree, or wrap in "
-            "Shared(...) what all items have in common."
-        )
-
-
-def _refuse_lists_of_constants(arguments: Any, num_items: int) -> None:
-    """Refuse lists of as many numbers or strings as there are items: lengths, texts, file names."""
-
-    def is_suspect(node: Any) -> bool:
-        constants = isinstance(node, list) and all(isinstance(x, CONSTANTS) for x in node)
-        # Short ones are sizes of something, more often than lengths of so few items.
-        return constants and len(node) == num_items > 4
-
-    nodes = pytree.tree_leaves(arguments, is_leaf=is_suspect)
-    if any(is_suspect(node) for node in nodes):
-        raise TypeError(
-            f"an argument is a list of {num_items} numbers or strings, as many as there are items: "
-            "every micro-batch would receive all of them. Expected a tensor with one entry per "
-            "item; wrap the list in Shared(...) if it belongs to all items alike."
-        )
-
-
 def _unwrap(leaf: Any, substitutes: Any) -> Any:
     if not isinstance(leaf, Shared):
         return leaf
     return pytree.tree_map(lambda x: next(substitutes) if isinstance(x, Tensor) else x, leaf.value)
+
+
+_IF_VIDEOS = "If the items are [B, N, ...], with the videos first, pass item_dim=1."
+_IF_NO_VIDEOS = "If the items are [N, ...], without a dimension of videos, pass item_dim=0."

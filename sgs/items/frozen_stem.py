@@ -1,4 +1,4 @@
-"""What runs in front of the encoder: preprocessing, and a stem that does not train."""
+"""Layers in front of the encoder that do not train, and run once per item."""
 
 from __future__ import annotations
 
@@ -8,64 +8,78 @@ from typing import Any
 import torch
 from torch import nn
 
-from sgs.items.arguments import ItemCall
+from sgs.items.arguments import CallArguments
 
 
 @dataclass(frozen=True)
-class Front:
-    """The modules in front of the encoder, as `nn.Sequential(preprocess, frozen_stem, encoder)`.
+class FrozenStem:
+    """Layers in front of the encoder that do not train, whose outputs are kept.
 
-    Attributes:
-        preprocess: Normalises or crops; runs in both passes, unless a stem follows.
-        frozen_stem: Layers without gradients, whose outputs are kept for the second pass.
-        cache_device: Where these are kept; where they are if None.
+    Args:
+        module: Layers without parameters that require a gradient.
+        cache_device: Where their outputs of the sampled items are kept for the second pass, e.g.
+            "cpu"; where they are if None.
+
+    Raises:
+        TypeError: If `module` is no module.
+        RuntimeError: If `cache_device` is no device.
+
+    Example:
+        >>> stem = nn.Conv2d(3, 8, 3).requires_grad_(False)
+        >>> FrozenStem(stem, cache_device="cpu").cache_device
+        'cpu'
     """
 
-    preprocess: nn.Module | None = None
-    frozen_stem: nn.Module | None = None
-    cache_device: torch.device | None = None
+    module: nn.Module
+    cache_device: torch.device | str | None = None
 
-    def __call__(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of the encoder, outside of any graph."""
-        with torch.no_grad():
-            for module in (self.preprocess, self.frozen_stem):
-                if module is not None:
-                    args, kwargs = (module(*args, **kwargs),), {}
-        return args, kwargs
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, nn.Module):
+            raise TypeError(
+                f"frozen_stem={type(self.module).__name__}: expected an nn.Module, or a FrozenStem "
+                "of one; its mode and random numbers are those of the encoder."
+            )
+        if self.cache_device is not None:
+            torch.device(self.cache_device)
 
-    @property
-    def modules(self) -> dict[str, nn.Module]:
-        """The modules that there are, by name."""
-        named = {"preprocess": self.preprocess, "frozen_stem": self.frozen_stem}
-        return {name: module for name, module in named.items() if module is not None}
+    @staticmethod
+    def of(stem: Any) -> FrozenStem | None:
+        """Return the stem of a module; what is one, or None, as it is."""
+        return stem if stem is None or isinstance(stem, FrozenStem) else FrozenStem(stem)
 
-    def before(self, encoder: nn.Module) -> nn.Module:
-        """Return one module that holds these and the encoder; the encoder itself if there are none.
-
-        It is for looking at, not for calling.
-        """
-        return nn.ModuleDict({**self.modules, "encoder": encoder}) if self.modules else encoder
-
-    def refuse_training(self, call: ItemCall) -> None:
+    def refuse_training(self, call: CallArguments) -> None:
         """Refuse parameters and arguments whose gradient would be lost here.
 
         Raises:
-            ValueError: If a module has parameters that require a gradient, or there is one and an
-                argument of the call requires its gradient.
+            ValueError: If a parameter of the stem, or an argument of the call, requires a gradient.
         """
-        for option, module in self.modules.items():
-            names = [name for name, p in module.named_parameters() if p.requires_grad]
-            if names:
-                raise ValueError(
-                    f"SequentialGradientSampler({option}=...): its parameters {names[:3]} require a"
-                    f" gradient, and it runs without a graph. Call {option}.requires_grad_(False) "
-                    "before the optimizer is made, or put it into the encoder."
-                )
-            if any(tensor.requires_grad for tensor in call.tensors):
-                raise ValueError(
-                    f"SequentialGradientSampler({option}=...): an argument of the call requires its"
-                    f" gradient, which {option} would lose, since it runs without a graph. Detach "
-                    "it, or put the module into the encoder."
-                )
+        names = [name for name, p in self.module.named_parameters() if p.requires_grad]
+        if names:
+            raise ValueError(
+                f"SequentialGradientSampler(frozen_stem=...): its parameters {names[:3]} require a "
+                "gradient, and it runs without a graph. Call frozen_stem.requires_grad_(False) "
+                "before the optimizer is made, or put it into the encoder."
+            )
+        if any(tensor.requires_grad for tensor in call.tensors):
+            raise ValueError(
+                "SequentialGradientSampler(frozen_stem=...): an argument of the call requires its "
+                "gradient, which frozen_stem would lose, since it runs without a graph. Detach it, "
+                "or put the module into the encoder."
+            )
+
+
+def run_stem(
+    stem: FrozenStem | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of the encoder: what the stem returns, outside of any graph."""
+    if stem is None:
+        return args, kwargs
+    with torch.no_grad():
+        return (stem.module(*args, **kwargs),), {}
+
+
+def with_stem(encoder: nn.Module, stem: FrozenStem | None) -> nn.Module:
+    """Return one module that holds both, to look at and not to call."""
+    if stem is None:
+        return encoder
+    return nn.ModuleDict({"frozen_stem": stem.module, "encoder": encoder})

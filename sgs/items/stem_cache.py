@@ -18,8 +18,8 @@ class StemCache:
         device: Where the copies are kept; where the outputs are if None.
     """
 
-    def __init__(self, num_items: int, *, device: torch.device | None) -> None:
-        self._device = device
+    def __init__(self, num_items: int, *, device: torch.device | str | None) -> None:
+        self._device = None if device is None else torch.device(device)
         self._number = torch.full((num_items,), -1, device="cpu")
         self._row = torch.zeros(num_items, dtype=torch.int64, device="cpu")
         self._micro_batches: list[list[Any]] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sgs.replay.unchanged import version_of
+from sgs.replay.forbidden_changes import version_of
 
 
 @dataclass

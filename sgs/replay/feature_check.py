@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Complex, Float, Int64
 from torch import Tensor
 
-from sgs.encoder_calls import MicroBatch
 from sgs.items.features import is_differentiable
 
 # Far above what another kernel for another number of items does to features; below what another
@@ -19,7 +19,7 @@ TOLERANCE = {8: 1e-8, 4: 1e-4, 2: 0.1, 1: 0.1}
 COARSE_TOLERANCE = TOLERANCE | {4: 1e-2}
 
 
-class ReplayCheck:
+class FeatureCheck:
     """Compares the re-forwarded features with those of the first pass.
 
     Args:
@@ -51,16 +51,23 @@ class ReplayCheck:
         chosen = (TOLERANCE if is_precise else COARSE_TOLERANCE)[min(widths, default=8)]
         self._tolerance = chosen if tolerance is None else tolerance
         self._scales = [None if x is None else _scale(x) for x in self._rows]
-        self._compared: list[tuple[MicroBatch, Tensor]] = []
+        self._compared: list[_Compared] = []
 
     def restart(self) -> None:
         """Forget what was compared: another backward through the same call begins."""
         self._compared.clear()
 
-    def add(self, micro_batch: MicroBatch, outputs: Sequence[Any]) -> None:
-        """Compare a micro-batch. The verdict waits for `verify`: a GPU is not waited for here."""
+    def add(self, index: Tensor, outputs: Sequence[Any], *, again: Callable[[], Any]) -> None:
+        """Compare a micro-batch. The verdict waits for `verify`: a GPU is not waited for here.
+
+        Args:
+            index: Its items.
+            outputs: Their features in the second pass.
+            again: Encodes it once more, as both passes did.
+        """
         with torch.no_grad():
-            self._compared.append((micro_batch, self._from_first(micro_batch.index, outputs)))
+            difference = self._from_first(index, outputs)
+        self._compared.append(_Compared(difference, index, again))
 
     def _from_first(self, index: Tensor, outputs: Sequence[Any]) -> Float[Tensor, ""]:
         row = self._row[index]
@@ -69,22 +76,23 @@ class ReplayCheck:
         second = [x[known.to(x.device)] if isinstance(x, Tensor) else x for x in outputs]
         return _largest_difference(second, first, scales=self._scales)
 
-    def verify(self, again: Callable[[MicroBatch], Sequence[Any]] | None) -> None:
+    def verify(self, *, may_repeat: bool) -> None:
         """Refuse gradients that belong to other features than the loss has seen.
 
         Args:
-            again: Encodes a micro-batch once more, as the first pass did. None if that is not
-                possible.
+            may_repeat: Whether micro-batches may be encoded again to find the cause.
 
         Raises:
             RuntimeError: If a difference exceeds the tolerance.
         """
-        differences = [difference for _, difference in self._compared]
+        # Forgotten here: what encodes a micro-batch again refers to what holds this check.
+        done, self._compared = self._compared, []
+        differences = [compared.difference for compared in done]
         found = torch.stack(differences).tolist() if differences else []
         worst = max(found, default=0.0)
         if worst > self._tolerance:
-            micro_batch = self._compared[found.index(worst)][0]
-            cause = _CAUSES if again is None else self._cause(micro_batch, again)
+            compared = done[found.index(worst)]
+            cause = self._cause(compared) if may_repeat else _CAUSES
             raise RuntimeError(
                 f"the second pass computed other features than the first one: they differ by "
                 f"{worst:.1e} of the largest, more than {self._tolerance:.0e}, so the gradients "
@@ -92,20 +100,29 @@ class ReplayCheck:
                 "check_replay=False, or a larger tolerance as check_replay."
             )
 
-    def _cause(self, micro_batch: MicroBatch, again: Callable[[MicroBatch], Sequence[Any]]) -> str:
-        third, fourth = again(micro_batch), again(micro_batch)
+    def _cause(self, compared: _Compared) -> str:
+        third, fourth = compared.again(), compared.again()
         scales = [_scale(x) if _is_comparable(x) else None for x in third]
         if float(_largest_difference(fourth, third, scales=scales)) > self._tolerance:
             return _UNSEEN_RANDOMNESS
-        from_first = self._from_first(micro_batch.index, third)
+        from_first = self._from_first(compared.index, third)
         return _CHANGED if float(from_first) > self._tolerance else _ASKS_FOR_GRADIENTS
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """How far a micro-batch is from the first pass, its items, and what encodes it again."""
+
+    difference: Tensor
+    index: Tensor
+    again: Callable[[], Any]
 
 
 _UNSEEN_RANDOMNESS = (
     "Two more passes under the same random state differ from each other, too: the encoder draws "
     "from a source of randomness that is not replayed (replayed are the default generators of "
     "torch, Python and NumPy, and those held as attributes of modules), or keeps a state that is "
-    "neither a buffer nor an attribute of a module."
+    "neither a buffer nor an attribute of a module, or changes its own weights through .data."
 )
 _ASKS_FOR_GRADIENTS = (
     "Without gradients the features are those of the first pass: the encoder computes something "

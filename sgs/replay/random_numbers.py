@@ -18,7 +18,7 @@ from sgs.replay.attributes import LONGEST
 
 
 @dataclass(frozen=True)
-class Source:
+class RandomSource:
     """A generator of random numbers.
 
     Args:
@@ -33,24 +33,24 @@ class Source:
     is_shared: bool = False
 
     @staticmethod
-    def of_device(device: torch.device) -> Source:
+    def of_device(device: torch.device) -> RandomSource:
         """Return torch's default generator of a device."""
         if device.type == "cpu":
-            return Source(torch.get_rng_state, torch.set_rng_state)
+            return RandomSource(torch.get_rng_state, torch.set_rng_state)
         module = torch.get_device_module(device)
-        return Source(
+        return RandomSource(
             partial(module.get_rng_state, device), partial(module.set_rng_state, device=device)
         )
 
     @staticmethod
-    def of(value: Any) -> Source | None:
+    def of(value: Any) -> RandomSource | None:
         """Return a generator that some object is, or None: torch's, Python's or NumPy's."""
         # Of the type: a proxy whose object is gone cannot be asked.
         kind = type(value)
         if issubclass(kind, torch.Generator):
-            return Source(value.get_state, value.set_state)
+            return RandomSource(value.get_state, value.set_state)
         if issubclass(kind, random.Random):
-            return Source(value.getstate, value.setstate)
+            return RandomSource(value.getstate, value.setstate)
         # torch has imported NumPy where it is installed; the library itself does not need it.
         numpy = sys.modules.get("numpy")
         if numpy is None:
@@ -65,14 +65,14 @@ class Source:
 
 def _pickled(
     get: Callable[[], Any], set_: Callable[[Any], object], *, is_shared: bool = False
-) -> Source:
+) -> RandomSource:
     """Return a source whose states, which hold arrays, can be compared."""
-    return Source(
+    return RandomSource(
         lambda: pickle.dumps(get()), lambda state: set_(pickle.loads(state)), is_shared=is_shared
     )
 
 
-def random_sources(encoder: nn.Module, devices: Iterable[torch.device]) -> tuple[Source, ...]:
+def random_sources(encoder: nn.Module, devices: Iterable[torch.device]) -> tuple[RandomSource, ...]:
     """Return all that an encoder is known to draw from.
 
     Those are torch's default generators, the generators that its modules hold as attributes or in
@@ -80,9 +80,9 @@ def random_sources(encoder: nn.Module, devices: Iterable[torch.device]) -> tuple
     NumPy's global generator (masks of spectrograms).
     """
     values = [x for module in encoder.modules() for x in _held(vars(module).values())]
-    held = [Source.of(value) for value in {id(value): value for value in values}.values()]
-    sources = [*map(Source.of_device, devices)]
-    sources.append(Source(random.getstate, random.setstate, is_shared=True))
+    held = [RandomSource.of(value) for value in {id(value): value for value in values}.values()]
+    sources = [*map(RandomSource.of_device, devices)]
+    sources.append(RandomSource(random.getstate, random.setstate, is_shared=True))
     if numpy := sys.modules.get("numpy"):
         state = numpy.random.get_state, numpy.random.set_state
         sources.append(_pickled(*state, is_shared=True))
@@ -104,7 +104,7 @@ class RandomState:
 
     @staticmethod
     def capture(sources: Iterable[Any]) -> RandomState:
-        """Copy the states of `Source`s."""
+        """Copy the states of `RandomSource`s."""
         # Any: a run-time checker of element types would draw from Python's random itself.
         return RandomState(tuple((source, source.get()) for source in sources))
 

@@ -58,23 +58,6 @@ class OwnBatchNorm(nn.Module):
         return F.batch_norm(hidden, self.mean, self.variance, training=self.training)
 
 
-class ActNorm(nn.Module):
-    """A scale that is set by the first items, as normalising flows do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(6, 4)
-        self.scale = nn.Parameter(torch.ones(4))
-        self.is_set = False
-
-    def forward(self, items: Tensor) -> Tensor:
-        hidden = self.linear(items)
-        if not self.is_set:
-            self.scale.data.copy_(1 / hidden.detach().std(dim=0))
-            self.is_set = True
-        return hidden * self.scale
-
-
 class LateBuffer(nn.Module):
     """A cache that becomes a buffer in the first forward pass."""
 
@@ -176,7 +159,6 @@ def instance_norm() -> nn.Module:
 
 STATEFUL = {
     "own_batch_norm": Kind(OwnBatchNorm, VECTORS),
-    "act_norm": Kind(ActNorm, VECTORS),
     "counter": Kind(Counter, VECTORS),
     "counter_reassigned": Kind(ReassignedCounter, VECTORS),
     "counter_hidden": Kind(HiddenCounter, VECTORS),

@@ -128,13 +128,24 @@ def test_reentrant_checkpoints_around_the_sampler_draw_the_subset_only_when_reco
     assert len(sampler.last_index) == 3
 
 
-def test_single_edits_of_large_weights_by_the_encoder_pass_without_the_comparison() -> None:
-    class Edits(nn.Linear):
+def test_weights_set_by_the_items_at_hand_follow_the_last_micro_batch() -> None:
+    class ScaledByFirstItems(nn.Linear):
+        is_set = False
+
         def forward(self, items: Tensor) -> Tensor:
-            self.weight.data[50, 102] += 1
+            if not self.is_set:
+                self.weight.data *= items.detach().mean()
+                self.is_set = True
             return super().forward(items)
 
-    items = torch.ones(8, 200)
-    sampler_of(Edits(200, 100), check_replay=False)(items).sum().backward()
-    with pytest.raises(RuntimeError, match="the second pass computed other features"):
-        sampler_of(Edits(200, 100))(items).sum().backward()
+    items = torch.arange(1.0, 9)[:, None].expand(8, 3)
+    encoder = ScaledByFirstItems(3, 4, bias=False)
+    before = encoder.weight.detach().clone()
+    sampler_of(encoder, check_replay=False)(items).sum().backward()
+    # Not once, by the mean of all items: every micro-batch of both passes sets them again.
+    assert not torch.allclose(encoder.weight, before * items.mean())
+    # What helps: a call on all items, or on some of them, before the sampler is called.
+    encoder(items)
+    encoder.zero_grad()
+    sampler_of(encoder)(items).sum().backward()
+    assert torch.allclose(encoder.weight.grad, items.sum(dim=0).expand(4, 3))

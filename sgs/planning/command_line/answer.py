@@ -8,9 +8,9 @@ from typing import Any
 
 from sgs.planning.byte_size import readable_bytes
 from sgs.planning.command_line.question import Question
-from sgs.planning.estimate.estimated_step import Estimate
 from sgs.planning.estimate.rehearsal import CATEGORIES, GRADIENTS, OPTIMIZER, PARAMETERS
-from sgs.planning.settings.plan import Plan
+from sgs.planning.estimate.result import Estimate
+from sgs.planning.settings.result import Plan
 
 TITLES = {"naive": "naive", "checkpointed": "checkpointed", "sgs": "SGS"}
 WIDTH = 100
@@ -69,8 +69,11 @@ class Answer:
         )
 
     def _line(self) -> str:
-        options = self.question.options(self.found) | {name: name for name in self.question.front}
-        options |= {"stem_cache_device": '"cpu"'} if self.question.stem_cache_on_host else {}
+        options = self.question.options(self.found)
+        if self.question.frozen_stem is not None:
+            is_on_host = self.question.stem_cache_on_host
+            on_host = 'FrozenStem(frozen_stem, cache_device="cpu")'
+            options["frozen_stem"] = on_host if is_on_host else "frozen_stem"
         given = ", ".join(("encoder", *(f"{name}={value}" for name, value in options.items())))
         indent = " " * 4
         line = f"{indent}sampler = SequentialGradientSampler({given})"

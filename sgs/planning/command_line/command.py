@@ -67,19 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--optimizer", choices=OPTIMIZERS, default="AdamW", help="SGD is with momentum")
     add("--autocast", choices=AUTOCAST_DTYPES, help="the precision of torch.autocast")
     add("--items-on-device", action="store_true", help="all at once; else from host memory")
-    add("--preprocess", metavar="MODULE", help="what makes the option of that name")
-    add("--frozen-stem", metavar="MODULE", help="likewise")
-    add("--stem-cache-on-host", action="store_true", help='stem_cache_device="cpu"')
+    add("--frozen-stem", metavar="MODULE", help="what makes the option frozen_stem")
+    add("--stem-cache-on-host", action="store_true", help="keep the outputs of the stem there")
     add("--tflops", type=_speed, help="10^12 operations per second that the device sustains")
     add("--picture", type=Path, metavar="FILE", help="memory against N: a .png, .pdf or .svg")
     return parser
 
 
 def _question(given: argparse.Namespace) -> Question:
-    front = {"preprocess": given.preprocess, "frozen_stem": given.frozen_stem}
+    stem = given.frozen_stem
     return Question(
         encoder=named_module(given.encoder),
-        front={option: named_module(spec) for option, spec in front.items() if spec is not None},
+        frozen_stem=None if stem is None else named_module(stem),
         item_shape=given.item,
         dtype=getattr(torch, given.dtype),
         num_items=given.num_items,

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgs.planning.estimate.estimated_step import Estimate
-from sgs.planning.estimate.estimation import estimate
+from sgs.items.frozen_stem import FrozenStem
+from sgs.planning.estimate.estimate import estimate
+from sgs.planning.estimate.result import Estimate
 from sgs.planning.estimate.training_step import MakeOptimizer
-from sgs.planning.settings.plan import Plan
-from sgs.planning.settings.planner import plan
+from sgs.planning.settings.plan import plan
+from sgs.planning.settings.result import Plan
 from sgs.sampler import SequentialGradientSampler
 
 OPTIMIZERS: dict[str, MakeOptimizer | None] = {
@@ -32,7 +33,7 @@ class Question:
 
     Attributes:
         encoder: What trains.
-        front: The modules in front of it, by option.
+        frozen_stem: Runs in front of it, if there is one.
         item_shape: The shape of one item.
         dtype: Its precision.
         num_items: Items of each video.
@@ -46,7 +47,7 @@ class Question:
     """
 
     encoder: nn.Module
-    front: dict[str, nn.Module]
+    frozen_stem: nn.Module | None
     item_shape: tuple[int, ...]
     dtype: torch.dtype
     num_items: int
@@ -73,13 +74,13 @@ class Question:
             **({"kept_graphs": kept_graphs} if kept_graphs else {}),
             **({"ratio": self.ratio} if self.ratio != 1 else {}),
             **({} if self.videos is None else {"item_dim": 1}),
-            **({"stem_cache_device": "cpu"} if self.stem_cache_on_host else {}),
         }
 
     def sampler(self, found: Plan | None) -> SequentialGradientSampler:
         """Return the sampler of a plan."""
-        options = self.options(found) | self.front
-        return SequentialGradientSampler(self.encoder, **options)
+        device = "cpu" if self.stem_cache_on_host else None
+        stem = None if self.frozen_stem is None else FrozenStem(self.frozen_stem, device)
+        return SequentialGradientSampler(self.encoder, frozen_stem=stem, **self.options(found))
 
     def items(self, num_items: int) -> Tensor:
         """Return items without memory."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sgs.items.arguments import Shared
+from sgs.items.shared import Shared
 from sgs.items.source import Source, fetch_rows, lead_shape_of
 from sgs.planning.estimate.fake_tensors import DryRun
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
-from sgs.items.arguments import ItemCall, Shared
+from sgs.items.arguments import CallArguments
+from sgs.items.shared import Shared
 from sgs.planning.estimate.fake_arguments import FakeArguments
 from sgs.planning.estimate.live_bytes import IGNORED
 from sgs.planning.estimate.rehearsal import FEATURES, ITEMS, Rehearsal, rehearsed
@@ -40,27 +40,26 @@ class WatchedEncoder(nn.Module):
         return self._rehearsal.encode(self.encoder, args, kwargs)
 
 
-class WatchedFront(nn.Module):
-    """A module in front of the encoder whose calls are watched.
+class WatchedStem(nn.Module):
+    """A frozen stem whose calls are watched.
 
     Args:
-        name: Of the option.
         module: What is called.
         rehearsal: What watches.
-        category: What memory is for that is taken between this call and that of the encoder.
+        is_cached_on_host: Whether the copies of its outputs, which are made between its call and
+            that of the encoder, lie in host memory.
     """
 
-    def __init__(
-        self, name: str, module: nn.Module, rehearsal: Rehearsal, *, category: str
-    ) -> None:
+    def __init__(self, module: nn.Module, rehearsal: Rehearsal, *, is_cached_on_host: bool) -> None:
         super().__init__()
         self.module = module
-        self._name, self._rehearsal, self._category = name, rehearsal, category
+        self._rehearsal = rehearsal
+        self._category = IGNORED if is_cached_on_host else FEATURES
         self.training = module.training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module."""
-        outputs = self._rehearsal.prepare(self._name, self.module, args, kwargs)
+        outputs = self._rehearsal.prepare(self.module, args, kwargs)
         self._rehearsal.memory.category = self._category
         return outputs
 
@@ -72,13 +71,13 @@ class Method:
     Args:
         sampler: The options; its encoder is not called.
         encoder: The fake encoder.
-        front: The fake modules in front of it, by option.
+        stem: The fake stem, if there is one.
         rehearsal: What watches its calls.
     """
 
     sampler: SequentialGradientSampler
     encoder: WatchedEncoder
-    front: Mapping[str, nn.Module]
+    stem: nn.Module | None
     rehearsal: Rehearsal
 
     def features(self, name: str, arguments: FakeArguments) -> Any:
@@ -89,22 +88,18 @@ class Method:
     def _sgs(self, arguments: FakeArguments) -> Any:
         """Train with the sampler itself, its strategy aside."""
         sampler = copy.copy(self.sampler)
-        sampler._modules = {"encoder": self.encoder, **self._watched_front()}
-        sampler.memory_budget = None
+        sampler._modules = {"encoder": self.encoder, "frozen_stem": self._watched_stem()}
+        sizes = sampler.sizes
+        sampler.micro_batch_size = sizes.micro_batch_size
         is_guided = bool(sampler.sampler.requires)
-        spread_out = SpreadOut(sampler.forward_micro_batch_size)
+        spread_out = SpreadOut(sizes.forward_micro_batch_size)
         sampler.sampler = spread_out if is_guided else FirstItems()
         with self.rehearsal.memory.of(FEATURES):
             return sampler(*arguments.args, **arguments.kwargs)
 
-    def _watched_front(self) -> dict[str, nn.Module]:
-        # What a stem returned is copied before the encoder is called, to the host if asked.
-        is_host = self.sampler.stem_cache_device is not None
-        categories = {"preprocess": ITEMS, "frozen_stem": IGNORED if is_host else FEATURES}
-        return {
-            name: WatchedFront(name, module, self.rehearsal, category=categories[name])
-            for name, module in self.front.items()
-        }
+    def _watched_stem(self) -> nn.Module | None:
+        is_on_host = self.sampler.stem_cache_device is not None
+        return self.stem and WatchedStem(self.stem, self.rehearsal, is_cached_on_host=is_on_host)
 
     def _naive(self, arguments: FakeArguments) -> Any:
         """Train in one graph of all items."""
@@ -114,19 +109,20 @@ class Method:
     def _encode(self, part: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
         args, kwargs = part
         with torch.no_grad():
-            for name, module in self.front.items():
-                args, kwargs = (self.rehearsal.prepare(name, module, args, kwargs),), {}
+            if self.stem is not None:
+                args, kwargs = (self.rehearsal.prepare(self.stem, args, kwargs),), {}
         return self.encoder(*args, **kwargs)
 
     def _checkpointed(self, arguments: FakeArguments) -> Any:
         """Train in one graph of micro-batches that are recomputed, each in a checkpoint."""
         call = self._call(arguments)
-        starts = range(0, call.num_items, self.sampler.micro_batch_size)
+        starts = range(0, call.num_items, self.sampler.sizes.micro_batch_size)
         parts = [slice(i, min(i + starts.step, call.num_items)) for i in starts]
         sizes = [part.stop - part.start for part in parts]
         made = rehearsed(sizes)
         left_out = [size for i, size in enumerate(sizes) if i not in set(made)]
-        self.rehearsal.leave_out(("encoder", *self.front), left_out)
+        names = ("encoder",) if self.stem is None else ("encoder", "frozen_stem")
+        self.rehearsal.leave_out(names, left_out)
         given = [self._part(arguments, parts[i]) for i in made]
         outputs = [checkpoint(self._encode, part, use_reentrant=False) for part in given]
         # The checkpoints hold copies of items in host memory until they are recomputed.
@@ -139,8 +135,8 @@ class Method:
         """Return the number of items of all videos."""
         return self._call(arguments).num_items
 
-    def _call(self, arguments: FakeArguments) -> ItemCall:
-        return ItemCall(arguments.args, arguments.kwargs, item_dim=self.sampler.item_dim)
+    def _call(self, arguments: FakeArguments) -> CallArguments:
+        return CallArguments(arguments.args, arguments.kwargs, item_dim=self.sampler.item_dim)
 
     def _part(
         self, arguments: FakeArguments, part: slice
@@ -157,7 +153,7 @@ class Method:
             args, kwargs = pytree.tree_map(take, (arguments.args, arguments.kwargs))
         return args, kwargs
 
-    def _in_lead_shape(self, call: ItemCall, features: Any) -> Any:
+    def _in_lead_shape(self, call: CallArguments, features: Any) -> Any:
         return pytree.tree_map(
             lambda x: x.unflatten(0, call.lead_shape) if isinstance(x, Tensor) else x, features
         )

@@ -115,12 +115,10 @@ class Rehearsal:
         self.memory.assign((x for x in _tensors(outputs) if id(x) not in known), FEATURES)
         return outputs
 
-    def prepare(
-        self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Call what runs in front of the encoder."""
+    def prepare(self, stem: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the stem in front of the encoder."""
         self.memory.assign(_tensors((args, kwargs)), ITEMS)
-        outputs = self._call(name, module, args, kwargs)
+        outputs = self._call("frozen_stem", stem, args, kwargs)
         self.memory.assign(_tensors(outputs), ITEMS)
         return outputs
 

@@ -1,9 +1,7 @@
-"""`memory_budget`: sizes that are predicted first, and corrected by what the first steps show."""
+"""`MemoryBudget`: sizes that are predicted first, and corrected by the peak of the steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,78 +9,134 @@ from typing import Any
 import torch
 
 from sgs.distributed import has_shards
-from sgs.items.arguments import ItemCall
+from sgs.items.arguments import CallArguments
 from sgs.planning.byte_size import bytes_of
-from sgs.planning.estimate.estimation import estimate
+from sgs.planning.estimate.estimate import estimate
 from sgs.planning.estimate.fake_arguments import Given
+from sgs.planning.estimate.result import Estimate
+from sgs.planning.settings.result import Plan
 from sgs.planning.settings.search import Search
-from sgs.planning.settings.trials import Trials
 from sgs.sampler import SequentialGradientSampler
+from sgs.sizes import AbstractBudget, Sizes
 
 # Left for what an estimate does not see, as far as that cannot be observed.
 MARGIN = 0.1
 
 
-class MemoryBudget:
-    """Chooses the sizes of a sampler, from one training step to the next.
+@dataclass(frozen=True)
+class MemoryBudget(AbstractBudget):
+    """The memory that a training step may take, in the place of a micro-batch size.
 
     The first step runs with the sizes that `plan` finds, and without kept graphs, since neither the
-    head nor the optimizer is known yet. The next steps each try another micro-batch size and are
-    timed. Then the fastest is taken, and graphs are kept as far as there is room. On CUDA the peak
-    that the allocator saw, with head and optimizer, takes the place of the predicted one, after
-    every step; on other devices nothing can be observed, and the prediction stands.
+    head nor the optimizer is known yet. The next ones keep as many graphs as fit. On CUDA the peak
+    of the allocator, with head and optimizer, replaces the predicted one after every step, and the
+    sizes follow it; on other devices nothing can be observed, and the prediction stands. Sizes do
+    not depend on the time that steps take, so that dropout masks do not either.
 
     Args:
-        budget: The memory of the device that a step may take, in bytes or as in "8GiB".
+        memory: The memory of the device that a step may take, in bytes or as in "8GiB".
+
+    Raises:
+        ValueError: If `memory` is no amount of memory.
+
+    Example:
+        >>> encoder = torch.nn.Linear(100, 10)
+        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=MemoryBudget("1MiB"))
+        >>> sampler(torch.randn(500, 100)).sum().backward()
+        >>> sampler.sizes.micro_batch_size
+        64
     """
 
-    def __init__(self, budget: int | str) -> None:
-        self.budget = budget
-        self._total = bytes_of(budget)
-        self._kind: CallKind | None = None
-        self._trials: Trials | None = None
-        self._peak = self._unseen = 0
+    memory: int | str
 
-    def __repr__(self) -> str:
-        return repr(self.budget)
+    def __post_init__(self) -> None:
+        bytes_of(self.memory)
 
-    def settle(
+    def sizes_of(
         self,
         sampler: SequentialGradientSampler,
-        call: ItemCall,
+        items: CallArguments,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> None:
-        """Set the sizes of a sampler for the call that comes next.
+    ) -> Sizes:
+        """Return the sizes of the next call of a sampler.
 
         Raises:
             ValueError: If not even micro-batches of one item fit, or as `estimate`.
             TypeError: If parameters are sharded, or as `estimate`.
-            RuntimeError: Likewise.
+            RuntimeError: As `estimate`.
         """
-        kind = CallKind.of(call, sampler)
-        if self._trials is None or self._kind is None or not self._kind.covers(kind):
-            _refuse_shards(sampler)
-            step = partial(estimate, items=Given.of(args, kwargs), autocast=kind.autocast)
-            search = Search.within(self.budget, sampler, step, margin=MARGIN)
-            search.limit = min(search.limit, self._total - self._unseen)
-            self._kind, self._trials = kind, Trials(search)
-        peak = _peak_bytes(call)
-        if peak > self._peak and self._trials.have_begun:
-            self._peak = peak
-            self._unseen = peak - self._trials.plan.estimate.peak_bytes
-            self._trials.correct(self._total - self._unseen)
-        # In evaluation nothing is learned from another size.
-        if torch.is_grad_enabled():
-            self._trials.advance()
-        self._trials.plan.apply(sampler)
+        before, kind = sampler.sizes, CallKind.of(items, sampler)
+        if isinstance(before, Chosen) and before.kind.covers(kind):
+            # In evaluation nothing is learned about a training step.
+            return before.corrected(_peak_bytes(items)) if torch.is_grad_enabled() else before
+        _refuse_shards(sampler)
+        step = partial(estimate, items=Given.of(args, kwargs), autocast=kind.autocast)
+        search = Search.within(self.memory, sampler, step, margin=MARGIN)
+        seen = before.seen if isinstance(before, Chosen) else Seen(bytes_of(self.memory))
+        search.limit = min(search.limit, seen.limit)
+        # Without kept graphs at first.
+        size = search.largest_size()
+        plan = search.without_graphs(size, search.largest_forward_size(size))
+        return Chosen(*_fields(plan), search, kind, seen, is_first=True)
 
-    @contextmanager
-    def timed(self, stage: str, size: int, num_items: int) -> Iterator[None]:
-        """Time one of both passes inside, while sizes are tried."""
-        assert self._trials is not None
-        with self._trials.timed(stage, size, num_items):
-            yield
+
+@dataclass(frozen=True)
+class Seen:
+    """What the steps so far have shown of the memory.
+
+    Attributes:
+        total: The bytes of the budget.
+        peak: The most bytes that were allocated.
+        unseen: The bytes of that beyond the estimate of the step.
+    """
+
+    total: int
+    peak: int = 0
+    unseen: int = 0
+
+    @property
+    def limit(self) -> int:
+        """The bytes that an estimate may take."""
+        return self.total - self.unseen
+
+
+@dataclass(frozen=True)
+class Chosen(Plan):
+    """The sizes that a budget chose.
+
+    Attributes:
+        search: Estimates steps with other sizes.
+        kind: The calls that the sizes are good for.
+        seen: What was seen before they were chosen.
+        is_first: Whether no step was made with this search.
+    """
+
+    search: Search
+    kind: CallKind
+    seen: Seen
+    is_first: bool
+
+    def corrected(self, peak: int) -> Chosen:
+        """Return the sizes of the next step, after one with these.
+
+        Args:
+            peak: The most bytes that were allocated so far; 0 where nobody counts.
+        """
+        seen = self.seen
+        if peak > seen.peak:
+            seen = replace(seen, peak=peak, unseen=peak - self.estimate.peak_bytes)
+            self.search.limit = seen.limit
+        elif not self.is_first:
+            return self
+        size = self.search.largest_size()
+        plan = self.search.most_kept(size, self.search.largest_forward_size(size))
+        return Chosen(*_fields(plan), self.search, self.kind, seen, is_first=False)
+
+
+def _fields(plan: Plan) -> tuple[int, int, int, Estimate]:
+    sizes = plan.micro_batch_size, plan.forward_micro_batch_size, plan.kept_graphs
+    return (*sizes, plan.estimate)
 
 
 @dataclass(frozen=True)
@@ -104,7 +158,7 @@ class CallKind:
     num_trained: int
 
     @staticmethod
-    def of(call: ItemCall, sampler: SequentialGradientSampler) -> CallKind:
+    def of(call: CallArguments, sampler: SequentialGradientSampler) -> CallKind:
         """Return the kind of a sampler's call."""
         return CallKind(
             num_items=call.num_items,
@@ -123,17 +177,17 @@ class CallKind:
 def _refuse_shards(sampler: SequentialGradientSampler) -> None:
     if has_shards(sampler):
         raise TypeError(
-            "SequentialGradientSampler(memory_budget=...): the parameters are sharded, and how much"
-            " of them a process holds changes in a step, which is not predicted. Choose the sizes "
-            "by sgs.plan before fully_shard(), and pass them instead."
+            "SequentialGradientSampler(micro_batch_size=MemoryBudget(...)): the parameters are "
+            "sharded, and how much of them a process holds changes in a step, which is not "
+            "predicted. Choose the sizes by sgs.plan before fully_shard(), and pass them instead."
         )
 
 
-def _autocast_of(call: ItemCall) -> torch.dtype | None:
+def _autocast_of(call: CallArguments) -> torch.dtype | None:
     kind = call.device_type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
 
-def _peak_bytes(call: ItemCall) -> int:
+def _peak_bytes(call: CallArguments) -> int:
     """Return the most bytes that were allocated so far; 0 where nobody counts."""
     return torch.cuda.max_memory_allocated() if call.device_type == "cuda" else 0

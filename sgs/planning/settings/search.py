@@ -10,8 +10,8 @@ from functools import cached_property
 
 from samplers import count_from_ratio
 from sgs.planning.byte_size import bytes_of, readable_bytes
-from sgs.planning.estimate.estimated_step import Estimate
-from sgs.planning.settings.plan import Plan
+from sgs.planning.estimate.result import Estimate
+from sgs.planning.settings.result import Plan
 from sgs.sampler import SequentialGradientSampler
 
 # Operations of a call below which a GPU waits for its next kernel rather than computes.

@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import sgs.engine
 from sgs import SequentialGradientSampler, Shared, equivalence_report
-from sgs.back_propagation import back_propagate_rows
 from sgs.equivalence.comparison import EquivalenceReport, ReportRow
+from sgs.gradients.graph import back_propagate_rows
 from tests.sgs.families import FAMILIES
 from tests.sgs.kinds import KINDS
 from tests.sgs.kinds_plain import UnusedSubmodule

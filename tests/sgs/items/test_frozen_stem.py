@@ -1,4 +1,4 @@
-"""`preprocess` and `frozen_stem` do what one sequence of modules would, with less work."""
+"""A frozen stem and an encoder do what their sequence would, with less work."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from samplers import DPP, Random
-from sgs import SequentialGradientSampler, Shared, equivalence_report
+from sgs import FrozenStem, SequentialGradientSampler, Shared, equivalence_report
 from sgs.items.stem_cache import StemCache
 from tests.reference import assert_same, coupling_loss, gradients_of, run
 from tests.sgs.encoders import ENCODERS, EncoderCase
@@ -100,28 +100,11 @@ def test_random_stem_is_not_drawn_again(name: str, lead: tuple[int, ...]) -> Non
     assert_same(ours, run(encoder, naive)[1])
 
 
-@pytest.mark.parametrize("kept", [0, 1])
-@pytest.mark.parametrize("name", ["linear", "dropout"])
-def test_preprocessing_runs_again_with_the_same_random_numbers(name: str, kept: int) -> None:
-    case = ENCODERS[name]
-    ours = trained(case, (NUM_ITEMS,), preprocess=Noise(), kept_graphs=kept)
-    sequence = trained(case, (NUM_ITEMS,), frozen_stem=Noise())
-    assert_same(ours, sequence)
-
-
-def test_both_run_in_their_order() -> None:
+def test_a_stem_runs_in_evaluation_too() -> None:
     encoder, items = nn.Linear(3, 4).double(), torch.randn(NUM_ITEMS, 3, dtype=torch.float64)
-
-    class Shift(nn.Module):
-        def forward(self, items: Tensor) -> Tensor:
-            return items + 1
-
-    sampler = sampler_of(encoder, preprocess=Shift(), frozen_stem=Scale())
-    assert_same(
-        run(encoder, lambda: sampler(items))[1], run(encoder, lambda: encoder((items + 1) * 0.7))[1]
-    )
+    sampler = sampler_of(encoder, frozen_stem=Scale())
     with torch.no_grad():
-        assert torch.allclose(sampler(items), encoder((items + 1) * 0.7))
+        assert torch.allclose(sampler(items), encoder(items * 0.7))
 
 
 def test_encoder_that_changes_what_it_receives_meets_the_same_again() -> None:
@@ -149,7 +132,7 @@ def test_stem_may_return_a_tree_with_constants() -> None:
 
     encoder, items = Reads(3, 4).double(), torch.randn(NUM_ITEMS, 3, dtype=torch.float64)
     expected = run(encoder, lambda: encoder(Tree()(items, 0.5)))[1]
-    sampler = sampler_of(encoder, frozen_stem=Tree(), stem_cache_device="cpu")
+    sampler = sampler_of(encoder, frozen_stem=FrozenStem(Tree(), cache_device="cpu"))
     assert_same(run(encoder, lambda: sampler(items, scale=0.5))[1], expected)
 
 
@@ -192,7 +175,7 @@ def test_explicit_form_takes_the_drawn_items_and_refuses_others() -> None:
 def test_report_compares_with_the_sequence() -> None:
     torch.manual_seed(0)
     sampler = SequentialGradientSampler(
-        ENCODERS["conv3d"].make(), micro_batch_size=2, preprocess=Noise(), frozen_stem=Scale()
+        ENCODERS["conv3d"].make(), micro_batch_size=2, frozen_stem=Scale()
     )
     report = equivalence_report(sampler, ENCODERS["conv3d"].items(5))
     assert report.is_exact, report
@@ -218,14 +201,13 @@ def test_cache_returns_rows_of_several_micro_batches_in_the_order_asked_for() ->
 
 REFUSED_WHEN_CALLED = [
     ({"frozen_stem": nn.Linear(3, 3)}, ValueError, r"frozen_stem=...\): its parameters \['weight'"),
-    ({"preprocess": nn.Linear(3, 3)}, ValueError, r"preprocess=...\): its parameters \['weight'"),
     ({"frozen_stem": nn.BatchNorm1d(3, affine=False)}, ValueError, "BatchNorm"),
     ({"frozen_stem": nn.Flatten(0)}, ValueError, r"shapes \[\[9\]\] for 3 item\(s\): expected one"),
 ]
 
 
 @pytest.mark.parametrize(("options", "error", "message"), REFUSED_WHEN_CALLED)
-def test_front_that_would_lose_something_is_refused(
+def test_stem_that_would_lose_something_is_refused(
     options: dict[str, nn.Module], error: type[Exception], message: str
 ) -> None:
     sampler = sampler_of(nn.Linear(3, 4), **options)
@@ -234,10 +216,11 @@ def test_front_that_would_lose_something_is_refused(
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("option", ["preprocess", "frozen_stem"])
-def test_gradients_that_the_front_would_lose_are_refused(option: str, shared: bool) -> None:
-    sampler = sampler_of(nn.Linear(3, 4), **{option: nn.Identity()})
+def test_gradients_that_the_stem_would_lose_are_refused(shared: bool) -> None:
+    sampler = sampler_of(nn.Linear(3, 4), frozen_stem=nn.Identity())
     wanted = torch.randn(NUM_ITEMS, 3, requires_grad=True)
     arguments = (wanted.detach(), Shared(wanted)) if shared else (wanted,)
-    with pytest.raises(ValueError, match=rf"{option}=...\): an argument of the call requires its"):
+    with pytest.raises(
+        ValueError, match=r"frozen_stem=...\): an argument of the call requires its"
+    ):
         sampler(*arguments)

@@ -14,7 +14,7 @@ from sgs.planning.command_line.answer import Answer
 from sgs.planning.command_line.command import main
 from sgs.planning.command_line.named_module import named_module
 from sgs.planning.command_line.question import Question
-from sgs.planning.settings.plan import Plan
+from sgs.planning.settings.result import Plan
 
 ENCODERS = '''
 import torch

@@ -21,7 +21,7 @@ from sgs import (
     SourceBatch,
     estimate,
 )
-from sgs.planning.estimate import estimation, rehearsal
+from sgs.planning.estimate import estimate as estimation, rehearsal
 from sgs.planning.estimate.stand_in_strategies import FirstItems
 from tests.sgs.planning.steps import (
     ENCODERS,

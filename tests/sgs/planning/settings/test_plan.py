@@ -10,9 +10,9 @@ from torch import nn
 
 from samplers import DPP
 from sgs import Estimate, SequentialGradientSampler, estimate, plan
-from sgs.planning.estimate import estimation
+from sgs.planning.estimate import estimate as estimation
 from sgs.planning.settings import search
-from sgs.planning.settings.plan import Plan
+from sgs.planning.settings.result import Plan
 from tests.sgs.planning.steps import Attention, adamw, convolutions, images, measured, wide
 
 NUM_ITEMS = 24

@@ -17,11 +17,11 @@ from torch.utils import _pytree as pytree
 
 from sgs.distributed import bare, has_shards
 from sgs.items.features import is_differentiable
-from sgs.planning.estimate.estimated_step import Estimate
 from sgs.planning.estimate.fake_arguments import fake_arguments
 from sgs.planning.estimate.live_bytes import IGNORED
 from sgs.planning.estimate.methods import Method, WatchedEncoder
 from sgs.planning.estimate.rehearsal import CATEGORIES, ITEMS, PARAMETERS, Rehearsal
+from sgs.planning.estimate.result import Estimate
 from sgs.planning.estimate.training_step import MakeOptimizer, optimizer_of, peak_of_step
 from sgs.replay.random_numbers import RandomState, random_sources
 from sgs.sampler import SequentialGradientSampler
@@ -88,17 +88,16 @@ def estimate(
     """
     _validate(sampler, method)
     rehearsal = Rehearsal(block=CUDA_BLOCK)
-    modules = {"encoder": bare(sampler.encoder), **sampler.front.modules}
     # At once, so that what they share stays shared.
-    front = _copied(rehearsal, modules, "encoder")
-    encoder = front.pop("encoder")
+    modules = bare(sampler.encoder), sampler.frozen_stem
+    encoder, stem = _copied(rehearsal, modules, "encoder")
     loss_of = _mean_square if head is None else _copied(rehearsal, head, "head")
     arguments = fake_arguments(items, rehearsal.dry_run, items_on_device=items_on_device)
     rehearsal.memory.assign(arguments.host, IGNORED)
     rehearsal.memory.assign([x for x in arguments.tensors if not arguments.is_on_host(x)], ITEMS)
-    trained = _register(rehearsal, (encoder, *front.values(), loss_of))
+    trained = _register(rehearsal, (encoder, stem, loss_of))
     watched = WatchedEncoder(encoder, rehearsal)
-    run = Method(sampler, watched, front, rehearsal)
+    run = Method(sampler, watched, stem, rehearsal)
     with _no_trace(encoder), _explained():
         peak = peak_of_step(
             rehearsal,

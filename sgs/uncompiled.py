@@ -1,0 +1,28 @@
+"""Functions that torch.compile leaves out of its graphs."""
+
+import sys
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_disabled = cache(torch.compiler.disable)
+
+
+def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate as `torch.compiler.disable` does, without importing the compiler.
+
+    That import takes longer than the rest of torch, and most programs never compile.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        is_loaded = "torch._dynamo" in sys.modules
+        run: Callable[P, R] = _disabled(function) if is_loaded else function
+        return run(*args, **kwargs)
+
+    return call
