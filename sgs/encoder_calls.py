@@ -15,6 +15,7 @@ from sgs.gradients.arguments import ArgumentGradients
 from sgs.gradients.graph import Graph, back_propagate, refuse_other_leaves
 from sgs.gradients.parameters import CalledParameters
 from sgs.items.arguments import CallArguments
+from sgs.items.error_notes import explained
 from sgs.items.frozen_stem import FrozenStem, run_stem, with_stem
 from sgs.items.stem_cache import StemCache
 from sgs.micro_batches import EncodedMicroBatch, MicroBatch
@@ -116,14 +117,14 @@ class EncoderCalls:
     def _run_stem(
         self, stem: FrozenStem, micro_batch: MicroBatch, args: tuple[Any, ...], kwargs: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        with self.items.explained(micro_batch.index, args, kwargs):
+        with explained(self.items, micro_batch.index, args, kwargs):
             args, kwargs = run_stem(stem, args, kwargs)
         if micro_batch.may_repeat:
             self._cache.add(micro_batch.index, args[0])
         return args, kwargs
 
     def _call(self, index: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with self.items.explained(index, args, kwargs):
+        with explained(self.items, index, args, kwargs):
             return self._encoder(*args, **kwargs)
 
     @contextmanager

@@ -9,7 +9,7 @@ import torch
 
 from samplers import AbstractSampler
 from sgs.encoder_checks import check_encoder
-from sgs.sizes import AbstractBudget, Sizes
+from sgs.sizes import AbstractBudget
 
 WEIGHTS = ("inverse_probability", "none")
 
@@ -27,7 +27,7 @@ def check_forward_size(size: Any) -> int | None:
     """Return a number of items, or None.
 
     Raises:
-        ValueError: If it is no integer of at least 1.
+        ValueError: If it is neither None nor an integer of at least 1.
     """
     return None if size is None else _integer("forward_micro_batch_size", size, 1)
 
@@ -185,19 +185,3 @@ def check_weighting(sampler: AbstractSampler, *, ratio: float, weights: str) -> 
             "has no inclusion probability to divide by. Pass weights='none', which leaves the "
             "gradient biased, or another strategy, e.g. Random()."
         )
-
-
-def sizes_of(size: int | AbstractBudget, forward_size: int | None, kept_graphs: int) -> Sizes:
-    """Return the sizes that the options give; the least there are before a budget chooses.
-
-    Raises:
-        ValueError: If some are given beside a budget.
-    """
-    if not isinstance(size, AbstractBudget):
-        return Sizes(size, forward_size or size, kept_graphs)
-    if forward_size is not None or kept_graphs:
-        raise ValueError(
-            f"SequentialGradientSampler(micro_batch_size={size!r}): expected neither "
-            "forward_micro_batch_size nor kept_graphs beside a budget, which chooses them."
-        )
-    return Sizes(1, 1, 0)

@@ -11,8 +11,8 @@ from samplers import AbstractSampler
 from sgs.encoder_checks import check_call
 from sgs.items.arguments import CallArguments
 from sgs.items.frozen_stem import FrozenStem, with_stem
-from sgs.option_checks import CHECKS, check_weighting, sizes_of
-from sgs.sizes import AbstractBudget, Sizes
+from sgs.option_checks import CHECKS, check_weighting
+from sgs.sizes import AbstractBudget, Sizes, sizes_of
 from sgs.subset import SubsetDraw
 
 
@@ -32,6 +32,8 @@ class Options(nn.Module):
     frozen_stem: nn.Module | None
     stem_cache_device: torch.device | str | None
     check_replay: bool | float
+    # Of the budget, if there is one and it has chosen.
+    chosen_sizes: Sizes | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; an option that cannot work is refused."""
@@ -53,8 +55,12 @@ class Options(nn.Module):
         """The rule that draws the subset."""
         return SubsetDraw(self.sampler, self.ratio, self.weights, self.generator)
 
-    def given_sizes(self) -> Sizes:
-        """Return the sizes that the options give; the least there are before a budget chooses."""
+    @property
+    def sizes(self) -> Sizes:
+        """The sizes in use: those given, or chosen by the budget for the last call."""
+        is_chosen = isinstance(self.micro_batch_size, AbstractBudget)
+        if is_chosen and self.chosen_sizes is not None:
+            return self.chosen_sizes
         return sizes_of(self.micro_batch_size, self.forward_micro_batch_size, self.kept_graphs)
 
     def items_of(

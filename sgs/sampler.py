@@ -42,8 +42,7 @@ class SequentialGradientSampler(Options):
     dicts, holds one entry per item, and so does every `Source`, which is fetched by micro-batch;
     wrap in `Shared` what all items have in common. The module mode and the requires_grad flags of
     the encoder are the user's own; without anything to train, or under `torch.no_grad()`, a call is
-    a micro-batched forward pass. The state dict holds the encoder's keys with the prefix
-    `encoder.`. Options may be changed later, as attributes.
+    a micro-batched forward pass. The state dict has the encoder's keys with the prefix `encoder.`.
 
     Args:
         encoder: Maps items `[K, ...]` to features `[K, ...]`, a tensor or a pytree of them.
@@ -54,12 +53,11 @@ class SequentialGradientSampler(Options):
             `micro_batch_size` if None. May be larger for speed.
         ratio: Fraction of the items of each video whose gradient is computed (γ), in (0, 1]. Stage
             3 costs in proportion.
-        sampler: How the subset is chosen; `Grid()` if None, at equal distances along the items
-            from a random start. Strategies that look at features choose after stage 1, those that
-            look at gradients in the backward. See `docs/samplers.md`.
+        sampler: How the subset is chosen; `Grid()` if None. Strategies that look at features choose
+            after stage 1, those that look at gradients in the backward. See `docs/samplers.md`.
         weights: "inverse_probability" divides each sampled feature gradient by the item's inclusion
-            probability: the expected gradient is the full one. "none" is the paper: it is γ times
-            the full one for strategies with equal probabilities.
+            probability: the expected gradient is the full one. "none" is the paper: γ times the
+            full one for strategies with equal probabilities.
         item_dim: The dimension that indexes items: 0 for `[N, ...]`, 1 for `[B, N, ...]`. Those
             before it are videos, each sampled on its own.
         generator: Source of randomness of the sampling; torch's default CPU generator if None.
@@ -79,7 +77,7 @@ class SequentialGradientSampler(Options):
             in float32 (1e-2 on GPUs), 0.1 in half precision.
 
     Attributes:
-        encoder: The encoder itself, unchanged.
+        encoder: The encoder itself; all arguments are attributes that may be set later.
         sizes: The sizes in use: those given, or chosen by the `MemoryBudget` for the last call.
         last_index: The items with a gradient in the last call that trains: ascending positions
             `[count]`, or `[B, count]`; None before, and until the backward of a call whose strategy
@@ -121,7 +119,7 @@ class SequentialGradientSampler(Options):
         self.micro_batch_size = micro_batch_size
         self.forward_micro_batch_size = forward_micro_batch_size
         self.kept_graphs = kept_graphs
-        self.sizes = self.given_sizes()
+        _ = self.sizes  # refused if a budget chooses what is given
         self.sampler = Grid() if sampler is None else sampler
         self.ratio, self.weights = ratio, weights
         check_weighting(self.sampler, ratio=self.ratio, weights=self.weights)
@@ -196,7 +194,7 @@ class SequentialGradientSampler(Options):
 
     def _choose_sizes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         budget, encoder = self.micro_batch_size, bare(self.encoder)
-        if not isinstance(budget, AbstractBudget):
-            self.sizes = self.given_sizes()
-        elif trains(encoder, items := self.items_of(encoder, args, kwargs)):
-            self.sizes = budget.sizes_of(self, items, args, kwargs)
+        if isinstance(budget, AbstractBudget):
+            items = self.items_of(encoder, args, kwargs)
+            if trains(encoder, items):
+                self.chosen_sizes = budget.sizes_of(self, items, args, kwargs)

@@ -37,3 +37,19 @@ class AbstractBudget(ABC):
             args: The arguments themselves.
             kwargs: The keyword arguments.
         """
+
+
+def sizes_of(size: int | AbstractBudget, forward_size: int | None, kept_graphs: int) -> Sizes:
+    """Return the sizes that the options give; the least there are before a budget chooses.
+
+    Raises:
+        ValueError: If some are given beside a budget.
+    """
+    if not isinstance(size, AbstractBudget):
+        return Sizes(size, forward_size or size, kept_graphs)
+    if forward_size is not None or kept_graphs:
+        raise ValueError(
+            f"SequentialGradientSampler(micro_batch_size={size!r}): expected neither "
+            "forward_micro_batch_size nor kept_graphs beside a budget, which chooses them."
+        )
+    return Sizes(1, 1, 0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -147,32 +146,6 @@ class CallArguments:
         args, kwargs = pytree.tree_unflatten(leaves, self._structure)
         return args, kwargs, cuts
 
-    @contextmanager
-    def explained(
-        self, index: Int64[Tensor, " micro_batch"], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Iterator[None]:
-        """Add a note to errors of the encoder: the items at hand, and how they were cut.
-
-        Args:
-            index: Positions of the items.
-            args: What the encoder receives for them.
-            kwargs: Its keyword arguments.
-        """
-        try:
-            yield
-        except Exception as error:
-            shapes = [
-                list(x.shape) for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)
-            ]
-            hint = _IF_VIDEOS if len(self.lead_shape) == 1 else _IF_NO_VIDEOS
-            error.add_note(
-                f"SequentialGradientSampler called the encoder on {len(index)} of {self.num_items} "
-                f"item(s), from position {index[:1].tolist()}, cut along dimension "
-                f"{len(self.lead_shape) - 1} (item_dim) of its arguments: tensors of shape "
-                f"{shapes}. {hint}"
-            )
-            raise
-
     def on_device(self, fetched: Any) -> Any:
         """Copy what a source has fetched to the device of the encoder."""
         if self._device is None:
@@ -207,7 +180,3 @@ def _unwrap(leaf: Any, substitutes: Any) -> Any:
     if not isinstance(leaf, Shared):
         return leaf
     return pytree.tree_map(lambda x: next(substitutes) if isinstance(x, Tensor) else x, leaf.value)
-
-
-_IF_VIDEOS = "If the items are [B, N, ...], with the videos first, pass item_dim=1."
-_IF_NO_VIDEOS = "If the items are [N, ...], without a dimension of videos, pass item_dim=0."

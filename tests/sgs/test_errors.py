@@ -24,7 +24,7 @@ ARGUMENTS = [
     (
         {"ratio": 30},
         ValueError,
-        r"ratio=30\): expected a value in \(0, 1\], got 30. Pass a fraction, 0.3 for",
+        "got 30. Pass a fraction, 0.3 for 30 %",
     ),
     ({"ratio": -1}, ValueError, "freeze the encoder"),
     ({"ratio": True}, ValueError, r"ratio=True\): expected a value"),

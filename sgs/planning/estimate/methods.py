@@ -89,8 +89,10 @@ class Method:
         """Train with the sampler itself, its strategy aside."""
         sampler = copy.copy(self.sampler)
         sampler._modules = {"encoder": self.encoder, "frozen_stem": self._watched_stem()}
-        sizes = sampler.sizes
+        sizes = self.sampler.sizes
         sampler.micro_batch_size = sizes.micro_batch_size
+        sampler.forward_micro_batch_size = sizes.forward_micro_batch_size
+        sampler.kept_graphs = sizes.kept_graphs
         is_guided = bool(sampler.sampler.requires)
         spread_out = SpreadOut(sizes.forward_micro_batch_size)
         sampler.sampler = spread_out if is_guided else FirstItems()

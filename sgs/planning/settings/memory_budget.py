@@ -66,14 +66,17 @@ class MemoryBudget(AbstractBudget):
             TypeError: If parameters are sharded, or as `estimate`.
             RuntimeError: As `estimate`.
         """
-        before, kind = sampler.sizes, CallKind.of(items, sampler)
-        if isinstance(before, Chosen) and before.kind.covers(kind):
+        kind, total = CallKind.of(items, sampler), bytes_of(self.memory)
+        before = sampler.sizes if isinstance(sampler.sizes, Chosen) else None
+        if before is not None and before.seen.total != total:
+            before = None
+        if before is not None and before.kind.covers(kind):
             # In evaluation nothing is learned about a training step.
             return before.corrected(_peak_bytes(items)) if torch.is_grad_enabled() else before
         _refuse_shards(sampler)
         step = partial(estimate, items=Given.of(args, kwargs), autocast=kind.autocast)
         search = Search.within(self.memory, sampler, step, margin=MARGIN)
-        seen = before.seen if isinstance(before, Chosen) else Seen(bytes_of(self.memory))
+        seen = Seen(total) if before is None else before.seen
         search.limit = min(search.limit, seen.limit)
         # Without kept graphs at first.
         size = search.largest_size()

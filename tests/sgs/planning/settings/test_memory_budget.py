@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sgs import ArraySource, SequentialGradientSampler, estimate
+from sgs import ArraySource, MemoryBudget, SequentialGradientSampler, estimate
 from sgs.planning.estimate.live_bytes import LiveBytes
-from sgs.planning.settings import memory_budget as budget_module, search, trials
+from sgs.planning.settings import memory_budget as budget_module, search
 from tests.reference import assert_same, run
 from tests.sgs.planning.steps import convolutions, images, wide
 
@@ -20,29 +20,37 @@ MIB = 2**20
 
 
 def settings_of(sampler: SequentialGradientSampler) -> tuple[int, int, int]:
-    return sampler.micro_batch_size, sampler.forward_micro_batch_size, sampler.kept_graphs
+    sizes = sampler.sizes
+    return sizes.micro_batch_size, sizes.forward_micro_batch_size, sizes.kept_graphs
+
+
+def within(budget: int | str, encoder: nn.Module) -> SequentialGradientSampler:
+    return SequentialGradientSampler(encoder, micro_batch_size=MemoryBudget(budget))
 
 
 def train(sampler: nn.Module, items: Tensor) -> None:
     sampler(items).square().mean().backward()
 
 
-def test_gradients_stay_the_same_while_sizes_are_tried() -> None:
+def test_gradients_stay_the_same_while_sizes_change() -> None:
     encoder, items = convolutions().double(), images(NUM_ITEMS).double()
-    sampler, seen = SequentialGradientSampler(encoder, memory_budget="64MiB"), set()
+    sampler, seen = (
+        within("64MiB", encoder),
+        set(),
+    )
     expected = run(encoder, lambda: encoder(items))[1]
-    for _ in range(8):
+    for _ in range(3):
         assert_same(run(encoder, lambda: sampler(items))[1], expected)
         seen.add(settings_of(sampler))
-    assert len(seen) > 2
+    assert len(seen) == 2
     assert settings_of(sampler)[2] > 0
-    assert "memory_budget='64MiB'" in repr(sampler)
+    assert "micro_batch_size=MemoryBudget(memory='64MiB')" in repr(sampler)
 
 
 def test_every_step_stays_within_the_budget() -> None:
     encoder, items, budget = wide(), images(NUM_ITEMS), 2 * MIB
-    sampler, seen = SequentialGradientSampler(encoder, memory_budget=budget), set()
-    for _ in range(6):
+    sampler, seen = within(budget, encoder), set()
+    for _ in range(3):
         train(sampler, items)
         seen.add(settings_of(sampler))
     for size, forward_size, kept in seen:
@@ -61,46 +69,28 @@ def test_every_step_stays_within_the_budget() -> None:
         encoder.zero_grad()
 
 
-@pytest.mark.parametrize("fastest", [1, 4, 32])
-def test_fastest_size_is_found(fastest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, clock = wide(), [0.0]
-
-    def call(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        size = len(args[0])
-        away = max(size / fastest, fastest / size)
-        clock[0] += size * (1 + 0.2 * (away - 1))
-
-    encoder.register_forward_hook(call)
-    monkeypatch.setattr(trials, "_now_s", lambda: clock[0])
-    sampler = SequentialGradientSampler(encoder, memory_budget="1GiB")
-    for _ in range(10):
-        train(sampler, images(64))
-    assert settings_of(sampler)[:2] == (fastest, fastest)
-
-
 def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    monkeypatch.setattr(trials, "_now_s", lambda: 0.0)
-    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    sampler = within("8MiB", convolutions())
     items = images(NUM_ITEMS)
-    for _ in range(10):
+    for _ in range(2):
         train(sampler, items)
     assert settings_of(sampler)[2] > 0
     # The head and the optimizer took what was left, and more.
     observed[0] = 20 * MIB
     train(sampler, items)
-    assert settings_of(sampler) == (1, 1, 0)
+    assert settings_of(sampler)[0] == 1
+    assert settings_of(sampler)[2] == 0
 
 
 def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    monkeypatch.setattr(trials, "LARGEST", 4)
     monkeypatch.setattr(search, "LARGEST", 4)
-    sampler = SequentialGradientSampler(convolutions(), memory_budget="1MiB")
+    sampler = within("1MiB", convolutions())
     items = images(60)
-    for _ in range(6):
+    for _ in range(2):
         train(sampler, items)
     before = settings_of(sampler)[2]
     observed[0] = MIB // 4
@@ -111,68 +101,71 @@ def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_not_predicted_is_known_to_the_next_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    sampler = within("8MiB", convolutions())
     train(sampler, images(NUM_ITEMS))
-    assert sampler.micro_batch_size > 1
+    assert sampler.sizes.micro_batch_size > 1
     observed[0] = 20 * MIB
     train(sampler, images(NUM_ITEMS))
     train(sampler, images(2 * NUM_ITEMS))
-    assert sampler.micro_batch_size == 1
+    assert sampler.sizes.micro_batch_size == 1
 
 
 def test_weights_that_train_later_are_planned_for() -> None:
-    sampler = SequentialGradientSampler(convolutions(), memory_budget="8MiB")
+    sampler = within("8MiB", convolutions())
     sampler.encoder[0].requires_grad_(False)
     train(sampler, images(NUM_ITEMS))
-    before = sampler.memory_budget._trials
+    before = sampler.sizes.search
     sampler.encoder[0].requires_grad_(True)
     train(sampler, images(NUM_ITEMS))
-    assert sampler.memory_budget._trials is not before
-    after = sampler.memory_budget._trials
+    assert sampler.sizes.search is not before
+    after = sampler.sizes.search
     train(sampler, images(NUM_ITEMS))
-    assert sampler.memory_budget._trials is after
+    assert sampler.sizes.search is after
 
 
 def test_more_items_than_planned_are_planned_anew() -> None:
-    sampler = SequentialGradientSampler(wide(), memory_budget="4MiB")
+    sampler = within("4MiB", wide())
     for items in (images(8), images(8), images(8), images(60)):
         train(sampler, items)
-        assert sampler.memory_budget._kind.num_items == len(items)
+        assert sampler.sizes.kind.num_items == len(items)
     train(sampler, images(20))
-    assert sampler.memory_budget._kind.num_items == 60
+    assert sampler.sizes.kind.num_items == 60
 
 
 def test_items_of_another_shape_are_planned_anew() -> None:
-    sampler = SequentialGradientSampler(convolutions(), memory_budget="4MiB")
+    sampler = within("4MiB", convolutions())
     peaks = []
     for side in (16, 24):
         train(sampler, torch.rand(8, 3, side, side))
-        peaks.append(sampler.memory_budget._trials.plan.estimate.peak_bytes)
+        peaks.append(sampler.sizes.estimate.peak_bytes)
     assert peaks[1] > peaks[0]
 
 
 def test_first_step_is_planned_in_its_precision() -> None:
     encoder, items = nn.Sequential(nn.Linear(100, 50), nn.Linear(50, 20)), torch.rand(8, 100)
-    sampler = SequentialGradientSampler(encoder, memory_budget="4MiB")
+    sampler = within("4MiB", encoder)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         train(sampler, items)
-    found = sampler.memory_budget._trials.plan.estimate
+    found = sampler.sizes.estimate
     assert found == estimate(sampler, items, autocast=torch.bfloat16)
     assert found != estimate(sampler, items)
 
 
 def test_items_that_need_a_gradient_are_planned_with_it() -> None:
     items = torch.rand(8, 100, requires_grad=True)
-    sampler = SequentialGradientSampler(nn.Linear(100, 20), memory_budget="4MiB")
+    sampler = within("4MiB", nn.Linear(100, 20))
     train(sampler, items)
-    found = sampler.memory_budget._trials.plan.estimate
+    found = sampler.sizes.estimate
     assert found == estimate(sampler, items)
     assert found != estimate(sampler, items.detach())
 
 
 @pytest.mark.parametrize("wrap", [lambda items: items, ArraySource])
 def test_items_of_a_call_are_not_held(wrap: Callable[[Tensor], Any]) -> None:
-    sampler, items = SequentialGradientSampler(wide(), memory_budget="4MiB"), images(8)
+    sampler, items = (
+        within("4MiB", wide()),
+        images(8),
+    )
     alive = weakref.ref(items)
     sampler(wrap(items)).square().mean().backward()
     del items
@@ -181,18 +174,17 @@ def test_items_of_a_call_are_not_held(wrap: Callable[[Tensor], Any]) -> None:
 
 def test_evaluation_and_sources_work_before_the_first_step() -> None:
     encoder, items = wide(), images(NUM_ITEMS)
-    sampler = SequentialGradientSampler(encoder, memory_budget="64MiB")
+    sampler = within("64MiB", encoder)
     with torch.no_grad():
         assert torch.allclose(sampler(ArraySource(items)), encoder(items), atol=1e-6)
-    assert sampler.micro_batch_size > 1
+    assert sampler.sizes.micro_batch_size > 1
     train(sampler, ArraySource(items))
 
 
-def test_evaluation_tries_no_other_size() -> None:
+def test_evaluation_keeps_the_sizes() -> None:
     encoder, items = nn.Linear(3, 2), torch.rand(NUM_ITEMS, 3)
-    sampler = SequentialGradientSampler(encoder, memory_budget="1MiB")
-    for _ in range(2):
-        train(sampler, items)
+    sampler = within("1MiB", encoder)
+    train(sampler, items)
     before = settings_of(sampler)
     with torch.no_grad():
         sampler(items)
@@ -205,31 +197,37 @@ def test_evaluation_tries_no_other_size() -> None:
 def test_peak_is_taken_into_account_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The allocator says the same after each step, until one takes more."""
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: MIB // 2)
-    sampler = SequentialGradientSampler(nn.Linear(100, 100), memory_budget="1MiB")
+    sampler = within("1MiB", nn.Linear(100, 100))
     limits = []
     for _ in range(10):
         train(sampler, torch.rand(NUM_ITEMS, 100))
-        limits.append(sampler.memory_budget._trials._search.limit)
+        limits.append(sampler.sizes.search.limit)
     assert limits[0] != limits[1]
     assert set(limits[1:]) == {limits[1]}
 
 
 def test_frozen_encoder_needs_no_plan() -> None:
-    sampler = SequentialGradientSampler(wide().requires_grad_(False), memory_budget="1B")
+    sampler = SequentialGradientSampler(
+        wide().requires_grad_(False), micro_batch_size=MemoryBudget("1B")
+    )
     assert sampler(images(3)).shape == (3, 100)
 
 
 def test_too_small_a_budget_is_refused_at_the_first_call() -> None:
-    sampler = SequentialGradientSampler(wide(), memory_budget="1kB")
+    sampler = within("1kB", wide())
     with pytest.raises(ValueError, match=r"budget='1kB'\): a step takes"):
         train(sampler, images(3))
 
 
 def test_budget_without_room_for_its_margin_is_refused() -> None:
     least = estimate(SequentialGradientSampler(wide(), micro_batch_size=1), images(3)).peak_bytes
-    enough = SequentialGradientSampler(wide(), memory_budget=math.ceil(least / 0.9))
+    enough = SequentialGradientSampler(
+        wide(), micro_batch_size=MemoryBudget(math.ceil(least / 0.9))
+    )
     train(enough, images(3))
-    sampler = SequentialGradientSampler(wide(), memory_budget=math.ceil(1.05 * least))
+    sampler = SequentialGradientSampler(
+        wide(), micro_batch_size=MemoryBudget(math.ceil(1.05 * least))
+    )
     with pytest.raises(ValueError, match="that the budget leaves beside its margin"):
         train(sampler, images(3))
 
@@ -238,20 +236,49 @@ def test_sharded_parameters_are_refused(process_group: None) -> None:
     from torch.distributed.fsdp import fully_shard
 
     encoder = fully_shard(nn.Linear(3, 3), mesh=torch.distributed.init_device_mesh("cpu", (1,)))
-    sampler = SequentialGradientSampler(encoder, memory_budget="1GiB")
-    with pytest.raises(TypeError, match=r"memory_budget=\.\.\.\): the parameters are sharded"):
+    sampler = within("1GiB", encoder)
+    with pytest.raises(TypeError, match=r"MemoryBudget\(\.\.\.\)\): the parameters are sharded"):
         train(sampler, torch.rand(3, 3))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"micro_batch_size=None\): expected the number of items"),
-        ({"memory_budget": "1GiB", "micro_batch_size": 2}, "expected neither micro_batch_size"),
-        ({"memory_budget": "1GiB", "kept_graphs": 1}, "expected neither micro_batch_size"),
-        ({"memory_budget": "much"}, "'much' is no amount of memory"),
+        ({"forward_micro_batch_size": 2}, "expected neither forward_micro_batch_size nor kept"),
+        ({"kept_graphs": 1}, "expected neither forward_micro_batch_size nor kept_graphs"),
     ],
 )
 def test_sizes_are_given_or_chosen(options: dict[str, object], message: str) -> None:
+    given = {"micro_batch_size": MemoryBudget("1GiB")} | options
     with pytest.raises(ValueError, match=message):
-        SequentialGradientSampler(wide(), **options)
+        SequentialGradientSampler(wide(), **given)
+
+
+def test_a_budget_is_an_amount_of_memory() -> None:
+    with pytest.raises(ValueError, match="'much' is no amount of memory"):
+        MemoryBudget("much")
+
+
+def test_two_samplers_may_have_the_same_budget() -> None:
+    budget, items = MemoryBudget("1200KiB"), images(NUM_ITEMS)
+    large, small = (
+        SequentialGradientSampler(encoder, micro_batch_size=budget)
+        for encoder in (convolutions(), wide())
+    )
+    train(large, items)
+    train(small, items)
+    alone = within("1200KiB", wide())
+    train(alone, items)
+    assert settings_of(small) == settings_of(alone) != settings_of(large)
+
+
+def test_a_sampler_may_be_given_another_budget() -> None:
+    sampler, items = SequentialGradientSampler(wide(), micro_batch_size=2), images(NUM_ITEMS)
+    for budget in ("2MiB", "64MiB"):
+        sampler.micro_batch_size = MemoryBudget(budget)
+        train(sampler, items)
+        fresh = within(budget, wide())
+        train(fresh, items)
+        assert settings_of(sampler) == settings_of(fresh)
+    sampler.micro_batch_size = 2
+    assert settings_of(sampler) == (2, 2, 0)

@@ -13,6 +13,7 @@ from sgs import Estimate, SequentialGradientSampler, estimate, plan
 from sgs.planning.estimate import estimate as estimation
 from sgs.planning.settings import search
 from sgs.planning.settings.result import Plan
+from sgs.sizes import Sizes
 from tests.sgs.planning.steps import Attention, adamw, convolutions, images, measured, wide
 
 NUM_ITEMS = 24
@@ -82,8 +83,7 @@ def test_options_of_a_plan_are_those_of_its_estimate() -> None:
 def test_nothing_changes_before_the_plan_is_applied() -> None:
     sampler = sampler_of(wide())
     plan(sampler, images(), "1GiB")
-    settings = sampler.micro_batch_size, sampler.forward_micro_batch_size, sampler.kept_graphs
-    assert settings == (1, 1, 0)
+    assert sampler.sizes == Sizes(1, 1, 0)
 
 
 def test_applied_plan_sets_each_size() -> None:
