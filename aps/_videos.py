@@ -1,18 +1,18 @@
-"""Checks of what `ProposalSampler` is told of the videos."""
+"""Checks of the arguments of `ProposalSampler` that describe the videos."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
-# How far from [0, 1] the rounding of a normalised time may lead.
+# Tolerance around [0, 1], for the rounding of normalised times.
 _ROUNDING = 1e-5
 
 
 def check_number_of_videos(batch_size: int, **given: Sequence[Tensor] | Tensor | None) -> None:
-    """Refuse a batch size that is none, or that what is given does not have.
+    """Check the batch size, and that every other argument has one entry per video.
 
     Raises:
-        ValueError: Likewise.
+        ValueError: If it is not an integer of at least 0, or an argument has another length.
     """
     if not isinstance(batch_size, int) or batch_size < 0:
         got = batch_size if isinstance(batch_size, int) else type(batch_size).__name__
@@ -29,10 +29,10 @@ def check_number_of_videos(batch_size: int, **given: Sequence[Tensor] | Tensor |
 
 
 def check_features(features: Tensor, *, batch_size: int, num_snippets: int) -> None:
-    """Refuse features that are no row for each snippet.
+    """Check that features have one row per snippet.
 
     Raises:
-        ValueError: Likewise.
+        ValueError: If they do not.
     """
     is_tensor = isinstance(features, Tensor)
     if not is_tensor or features.ndim != 3 or features.shape[1] != num_snippets:
@@ -44,10 +44,10 @@ def check_features(features: Tensor, *, batch_size: int, num_snippets: int) -> N
 
 
 def check_segments(gt_segments: Sequence[Tensor]) -> None:
-    """Refuse ground truth that is not normalised, or whose ends come before its starts.
+    """Check that ground truth is normalised, with start <= end.
 
     Raises:
-        ValueError: Likewise, or if an entry is no tensor of shape [instances, 2].
+        ValueError: If it is not, or if an entry is not a tensor of shape [instances, 2].
     """
     for video, segments in enumerate(gt_segments):
         is_tensor = isinstance(segments, Tensor)
@@ -63,5 +63,5 @@ def check_segments(gt_segments: Sequence[Tensor]) -> None:
             raise ValueError(
                 "ProposalSampler(gt_segments=...): expected 0 <= start <= end <= 1, normalised by "
                 f"the duration of the video, got {segments[~fits][0].tolist()} in video {video}. "
-                "Divide seconds by the duration, and cut off what lies outside."
+                "Divide seconds by the duration, and clip segments to the video."
             )

@@ -8,10 +8,10 @@ from torch import Tensor
 def proposal_map(
     num_snippets: int, max_duration: int | None = None
 ) -> Bool[Tensor, "durations starts"]:
-    """Return which cells of the map are proposals.
+    """Return the valid cells of the proposal map.
 
-    Row d holds the proposals of d + 1 snippets, column s those that start at snippet s; a cell is
-    valid where the proposal ends inside the video.
+    Row d holds the proposals of d + 1 snippets, column s those that start at snippet s. A cell is
+    valid if the proposal ends inside the video.
 
     Args:
         num_snippets: Snippets of the video, at least 1.
@@ -39,8 +39,8 @@ def dense_proposals(
 ) -> Float[Tensor, "proposals 2"]:
     """Enumerate every proposal of a video, ordered by duration, then by start.
 
-    There are N (N + 1) / 2 for N snippets without a limit: 8,256 for 128, as in the released code.
-    (The paper's N (N - 1) / 2 leaves out the N proposals of a single snippet.)
+    Without a limit, N snippets have N (N + 1) / 2 proposals: 8,256 for 128, as in the released
+    code. (The paper's N (N - 1) / 2 leaves out the N proposals of a single snippet.)
 
     Args:
         num_snippets: Snippets of the video, at least 1.

@@ -16,25 +16,25 @@ _Given = TypeVar("_Given")
 
 
 class ProposalSampler(nn.Module):
-    """Choose which candidate proposals of each video the detector sees.
+    """Choose the candidate proposals of each video that the detector sees.
 
-    In training mode every call draws `ratio` of the dense map for each video on its own, the same
-    number for all of them: 6 % is enough (paper Fig. 4). In evaluation mode it returns all
-    proposals, or the fixed grid of `evaluation_ratio` (supplement B.2).
+    In training mode every call draws a fraction `ratio` of the dense map, for each video on its own
+    and with the same count. 6 % is enough (paper Fig. 4). In evaluation mode it returns all
+    proposals, or a fixed grid of `evaluation_ratio` of them (supplement B.2).
 
     Args:
         sampler: The strategy; `Random()` if None.
         ratio: Fraction of the proposals kept in training, in (0, 1].
         num_snippets: Snippets per video, at least 1.
         max_duration: Longest proposal in snippets, in [1, `num_snippets`]; no limit if None.
-        evaluation_ratio: Fraction of the proposals kept in evaluation, in (0, 1]. Below 0.1 the
-            paper sees the accuracy drop.
+        evaluation_ratio: Fraction of the proposals kept in evaluation, in (0, 1]. Below 0.1
+            accuracy drops (paper).
         generator: Source of randomness; torch's default CPU generator if None.
 
     Raises:
-        TypeError: If `sampler` is no `AbstractSampler`, or `generator` no `torch.Generator`.
-        ValueError: If a ratio or a size is out of its range, or the strategy requires what is not
-            known of proposals.
+        TypeError: If `sampler` is not an `AbstractSampler`, or `generator` not a `torch.Generator`.
+        ValueError: If a ratio or a size is out of its range, or the strategy requires a field that
+            proposals do not have.
 
     Example:
         >>> sampler = ProposalSampler(Random(), ratio=0.06, num_snippets=128)
@@ -63,19 +63,19 @@ class ProposalSampler(nn.Module):
         self.num_snippets = num_snippets
         self.max_duration = max_duration
         self._validate()
-        # Knows the device of the module, and holds no values that `to_empty` could lose.
+        # Follows the device of the module; empty, so `to_empty` loses no values.
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
     @property
     def valid(self) -> Bool[Tensor, "durations starts"]:
-        """The cells of the map that are proposals, on the device of the module."""
+        """The valid cells of the proposal map, on the device of the module."""
         return proposal_map(self.num_snippets, self.max_duration).to(self._anchor.device)
 
     @property
     def proposals(self) -> Float[Tensor, "proposals 2"]:
         """The dense map: (start, end), normalised by the duration of the video.
 
-        float32 whatever the module is cast to: half precision cannot tell 1,000 snippets apart.
+        Always float32: half precision cannot distinguish 1,000 snippets.
         """
         return segments_of(self.valid)
 
@@ -89,8 +89,8 @@ class ProposalSampler(nn.Module):
         if unknown:
             raise ValueError(
                 f"ProposalSampler(sampler={self.sampler!r}): this strategy requires {unknown}, "
-                "which is not known of proposals. Call the strategy itself, or use one that "
-                "requires features, tiou or scale."
+                "which proposals do not have. Call the strategy directly, or use one that requires "
+                "features, tiou or scale."
             )
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(
@@ -101,9 +101,9 @@ class ProposalSampler(nn.Module):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(
                     f"ProposalSampler({name}={getattr(self, name)!r}): expected a value in (0, 1], "
-                    "the fraction of the dense proposals that is kept."
+                    "the fraction of the dense proposals to keep."
                 )
-        # Refuses sizes for which there is no map.
+        # Raises an error if the sizes are invalid.
         proposal_map(self.num_snippets, self.max_duration)
 
     def forward(
@@ -113,18 +113,18 @@ class ProposalSampler(nn.Module):
         gt_segments: Sequence[Float[Tensor, "_ 2"]] | None = None,
         features: Float[Tensor, "batch snippets channels"] | None = None,
     ) -> Int64[Tensor, "batch count"]:
-        """Return the positions in `proposals` that are kept for each video, in ascending order.
+        """Return the kept positions in `proposals` for each video, in ascending order.
 
         Args:
             batch_size: Number of videos.
-            gt_segments: The ground truth of each video, normalised; label-guided strategies need
-                it. A video may have none.
-            features: The snippets' features, which feature-guided strategies need: a proposal is
-                represented by the mean of its snippets'.
+            gt_segments: The normalised ground truth of each video, for label-guided strategies. A
+                video may have none.
+            features: The features of the snippets, for feature-guided strategies. The feature of a
+                proposal is the mean over its snippets.
 
         Raises:
-            ValueError: If the strategy needs what is not given or not normalised, or the number of
-                videos or snippets does not agree.
+            ValueError: If an argument that the strategy requires is missing, ground truth is not
+                normalised, or the number of videos or snippets differs between arguments.
         """
         check_number_of_videos(batch_size, gt_segments=gt_segments, features=features)
         valid = self.valid
@@ -155,7 +155,7 @@ class ProposalSampler(nn.Module):
         return index
 
     def _if_required(self, field: str, name: str, given: _Given | None) -> _Given | None:
-        """Return what the strategy looks at; what it does not would take time for nothing."""
+        """Return the argument if the strategy uses it, to save time if it does not."""
         if field not in self.sampler.requires:
             return None
         if given is None:
@@ -166,7 +166,7 @@ class ProposalSampler(nn.Module):
         return given
 
     def _mean_features(self, features: Tensor) -> Tensor:
-        # Differences of float64 sums keep the mean of one snippet exact to float32.
+        # Cumulative sums in float64: their differences are exact to float32.
         sums = nn.functional.pad(features.detach().double().cumsum(dim=0), (0, 0, 1, 0))
         duration, start = self.valid.nonzero(as_tuple=True)
         means = (sums[start + duration + 1] - sums[start]) / (duration + 1)[:, None]

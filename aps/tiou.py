@@ -10,14 +10,14 @@ def pairwise_tiou(
 ) -> Float[Tensor, "first second"]:
     """Return the temporal intersection over union of every pair of segments.
 
-    Any unit will do as long as both arguments share it.
+    Both arguments must have the same unit; any unit works.
 
     Args:
         segments: (start, end) with start <= end.
         others: (start, end) with start <= end.
 
     Returns:
-        tIoU in [0, 1]; 0, never NaN, where both segments have length zero.
+        tIoU in [0, 1]; 0 if both segments have length zero.
 
     Raises:
         ValueError: If an argument is not floating point of shape [segments, 2].
@@ -39,15 +39,15 @@ def pairwise_tiou(
 def paired_tiou(
     segments: Float[Tensor, "*#batch 2"], others: Float[Tensor, "*#batch 2"]
 ) -> Float[Tensor, "*batch"]:
-    """Return the tIoU of each segment with the one at the same place; 0 where both are empty.
+    """Return the tIoU of each segment and the other at the same position; 0 if both are empty.
 
     Args:
         segments: (start, end) with start <= end.
-        others: Likewise; both are broadcast against each other.
+        others: (start, end) with start <= end, broadcast against `segments`.
     """
     (start, end), (other_start, other_end) = segments.unbind(dim=-1), others.unbind(dim=-1)
     intersection = torch.minimum(end, other_end) - torch.maximum(start, other_start)
-    # From the first start to the last end: the union of all that intersect.
+    # From the first start to the last end: the union, if the two intersect.
     hull = torch.maximum(end, other_end) - torch.minimum(start, other_start)
-    # Where the hull is of length 0, so is the intersection: 0 / 1 instead of 0 / 0.
+    # If the hull has length 0, the intersection has too: 0 / 1 instead of 0 / 0.
     return intersection.clamp(min=0) / hull.masked_fill(hull == 0, 1)

@@ -1,7 +1,7 @@
-"""Elementary symmetric polynomials in log space, and the random subsets that they normalise.
+"""Elementary symmetric polynomials in log space, and random subsets weighted by their product.
 
-e_l(w) sums the product of w over every subset of l of the weights. At the size of the paper
-(8,256 proposals, 495 of them) it exceeds the largest float64, hence the logarithms.
+e_l(w) is the sum, over all subsets of l weights, of their product. For the paper's 495 of 8,256
+proposals it exceeds the largest float64, hence the logarithms.
 """
 
 import torch
@@ -14,7 +14,7 @@ def log_polynomials(
 ) -> Float64[Tensor, "weights_plus_1 degrees"]:
     """Return log e_l of the first n weights, in row n and column l.
 
-    Each step adds positive terms only, so nothing cancels.
+    Each step adds positive terms only, so there is no cancellation.
     """
     row = log_weights.new_full((max_degree + 1,), -torch.inf)
     row[0] = 0
@@ -55,10 +55,10 @@ def membership(
     *,
     size_weights: Float64[Tensor, " degrees"],
 ) -> Float64[Tensor, " weights"]:
-    """Return the probability of each weight to be in `draw_subset`, summed over sizes.
+    """Return the probability that `draw_subset` draws each weight, summed over sizes.
 
     The sum over sizes is weighted by `size_weights`, which need not add up to 1. One sweep follows
-    how many weights are still to be drawn as `draw_subset` walks down the table.
+    `draw_subset` down the table and updates the distribution of the number still to be drawn.
     """
     state = size_weights
     probability = torch.empty_like(log_weights)

@@ -1,4 +1,4 @@
-"""Exact sampling of a fixed number of items by the determinant of a kernel of low rank."""
+"""Exact sampling from a DPP of fixed size whose kernel has low rank."""
 
 import math
 from typing import NamedTuple
@@ -24,14 +24,14 @@ def sample_k_dpp(
     """Draw `count` items S with probability proportional to det(A_S + jitter · I).
 
     NOTE [ Mixture ]. Expanding the determinant in the jitter, det(A_S + jitter · I) is the sum over
-    subsets T of S of jitter^(|S| - |T|) · det(A_T). So S is a k-DPP T of the similarity A alone,
-    whose size j has probability proportional to e_j(A) · jitter^(count - j) · C(N - j, count - j),
-    completed by a uniformly random subset of the other items. The N - rank eigenvalues that the
-    jitter alone makes, and their vectors, are never needed.
+    subsets T of S of jitter^(|S| - |T|) · det(A_T). So first draw T from a k-DPP of A alone, then
+    complete it to S by a uniformly random subset of the other items. The size j of T has
+    probability proportional to e_j(A) · jitter^(count - j) · C(N - j, count - j). The N - rank
+    eigenvalues that come from the jitter alone, and their vectors, are never computed.
 
     Args:
-        spectrum: Of A.
-        count: Number of items; without jitter at most the rank.
+        spectrum: The spectrum of A.
+        count: Number of items; at most the rank if the jitter is 0.
         jitter: Added to the diagonal, at least 0.
         generator: Source of randomness.
     """
@@ -47,7 +47,7 @@ def sample_k_dpp(
 def k_dpp_probability(
     spectrum: Spectrum, count: int, *, jitter: float
 ) -> Float64[Tensor, " items"]:
-    """Return the probability of each item to be in `sample_k_dpp`."""
+    """Return the probability that `sample_k_dpp` draws each item."""
     log_weights, vectors = spectrum
     num_items = len(vectors)
     if count == num_items:
@@ -71,7 +71,7 @@ def _size_probability(
     size = torch.arange(len(log_e), dtype=torch.float64)
     if jitter == 0:
         return (size == count).double()
-    # log C(N - j, count - j), but for a constant.
+    # log C(N - j, count - j), up to a constant.
     completions = torch.lgamma(num_items - size + 1) - torch.lgamma(count - size + 1)
     return (log_e + (count - size) * math.log(jitter) + completions).softmax(dim=0)
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-# Items whose distances to each other decide the next choices, see NOTE [ Window ].
+# Number of farthest items that are compared with each other, see NOTE [ Window ].
 _WINDOW = 128
-# Squared distances below this fraction of the largest squared norm are taken from differences.
+# Squared distances below this fraction of the largest squared norm are computed from differences.
 _RESOLUTION = 1e-6
 
 
@@ -18,18 +18,19 @@ def farthest_points(
 ) -> list[int]:
     """Choose `count` items, each the farthest from the nearest of those before it.
 
-    Distances that differ by no more than their rounding are equal, and the first of equally far
-    items wins. Items that coincide with a chosen one come last.
+    Distances that differ by no more than their rounding count as equal. Of equally far items the
+    first wins. Items that coincide with a chosen one come last.
 
-    NOTE [ Window ]. To measure all items from one that was chosen takes a pass over all features.
-    But distances only shrink: as long as one of the few items that are farthest now is farther than
-    all others were at the start, it is the next, and only distances among those few are needed. So
-    they are chosen from until that ends, and then one pass measures all items from all new ones.
+    NOTE [ Window ]. The distances of all items to a chosen one take a pass over all features. But
+    distances to the nearest chosen item only shrink. Take the few items that are farthest now: as
+    long as one of them is farther than every other item was at the start, it is the next choice,
+    and only distances among those few are needed. When none is, one pass computes the distances of
+    all items to all new choices.
 
-    NOTE [ Products, then differences ]. |x - y|² = |x|² + |y|² - 2xy makes a matrix product of the
-    distances, but what is far smaller than the norms loses its digits. Once the largest distance is
-    that small, all are computed again from differences of the features, which is slower but exact:
-    equal points are at distance 0 then.
+    NOTE [ Products, then differences ]. |x - y|² = |x|² + |y|² - 2xy turns distances into a matrix
+    product, but distances far smaller than the norms lose their digits. Once the largest distance
+    is that small, all are computed again from differences of the features. That is slower but
+    exact: equal points have distance 0.
     """
     points = scaled(features)
     distances: _Distances = _FromProducts(points)
@@ -39,7 +40,7 @@ def farthest_points(
         for start in range(0, len(new), _WINDOW):
             to_new = distances.between(torch.tensor(new[start : start + _WINDOW]))
             torch.minimum(nearest, to_new.amin(dim=0), out=nearest)
-        # Below every distance: a chosen item never returns, even when all others coincide with it.
+        # Below every distance: an item is never chosen twice, even if all others coincide with it.
         nearest[new] = -torch.inf
         new = _next_points(nearest, distances, limit=count - len(chosen))
         chosen = chosen + new
@@ -53,10 +54,10 @@ def farthest_points(
 
 
 def scaled(features: Float64[Tensor, "items channels"]) -> Float64[Tensor, "items channels"]:
-    """Return the features over a power of two, so that none is above 1 and no square overflows."""
+    """Return the features divided by a power of two: none exceeds 1 and no square overflows."""
     low, high = features.aminmax()
     _, exponent = math.frexp(max(-float(low), float(high)))
-    # In two steps: one factor could itself leave the range of the type.
+    # In two steps, because a single factor could overflow.
     half = exponent // 2
     return (features * math.ldexp(1, -half)).mul_(math.ldexp(1, half - exponent))
 
@@ -64,7 +65,7 @@ def scaled(features: Float64[Tensor, "items channels"]) -> Float64[Tensor, "item
 def _next_points(
     nearest: Float64[Tensor, " items"], distances: "_Distances", *, limit: int
 ) -> list[int]:
-    """Choose up to `limit` items, or none if what is left is too near to the chosen ones."""
+    """Choose up to `limit` items, or none if the others are too near to the chosen ones."""
     top = nearest.topk(min(_WINDOW + 1, len(nearest)))
     farthest = float(top.values[0])
     if farthest <= distances.smallest:
@@ -72,10 +73,10 @@ def _next_points(
     outside = float(top.values[_WINDOW]) if len(nearest) > _WINDOW else -math.inf
     least = farthest - distances.rounding(farthest)
     if least <= outside:
-        # More items are equally far than the window holds.
+        # The window cannot hold all equally far items.
         return [int((nearest >= least).byte().argmax())]
     window = top.indices[:_WINDOW].sort().values
-    # A loop of small steps is fastest on the CPU.
+    # A loop of small steps runs fastest on the CPU.
     near = nearest[window].cpu()
     between = distances.between(window, window).cpu()
     picked: list[int] = []
@@ -90,7 +91,7 @@ def _next_points(
 
 
 class _Distances(Protocol):
-    """Squared distances; those of `smallest` and less cannot be told from 0."""
+    """Squared distances between items; up to `smallest` they are indistinguishable from 0."""
 
     smallest: float
 
@@ -101,13 +102,13 @@ class _Distances(Protocol):
         ...
 
     def rounding(self, distance: float) -> float:
-        """Return how far off a squared distance may be."""
+        """Return the largest rounding error of a squared distance."""
         ...
 
 
 class _FromProducts:
     def __init__(self, points: Float64[Tensor, "items channels"]) -> None:
-        # A common offset would cost digits.
+        # A common offset would cost precision.
         self._points = points - points.mean(dim=0)
         self._squared_norms = self._points.square().sum(dim=1)
         largest = float(self._squared_norms.max())

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-# Proposals examined together. Each costs one row of the basis, each sample one product with them.
+# Proposals per block. Each costs one row of the basis; each drawn item, one product with the block.
 _PROPOSALS_PER_BLOCK = 256
 
 
@@ -13,14 +13,14 @@ def sample_projection(
 ) -> Int64[Tensor, " rank"]:
     """Draw `rank` items with probability det(B_S)², for the orthonormal columns of B.
 
-    The chain rule draws the next item with probability proportional to what is left of its row
-    after projecting out the rows drawn before. Here by rejection: an item is proposed by the
-    squared norm of its whole row, and accepted with the fraction that is left. The law is the
-    same, but only proposed rows are ever projected: about rank · log(rank) of them in all, instead
-    of every row for every drawn item.
+    The chain rule draws the next item with probability proportional to the squared norm of its
+    row after projecting out the rows drawn before. This is done by rejection: an item is proposed
+    by the squared norm of its whole row, and accepted with the fraction that remains after the
+    projection. The law is the same, but only proposed rows are projected: about rank · log(rank) in
+    all, instead of every row for every drawn item.
 
-    Rows are gathered from the device of `basis`; everything else runs on the CPU, where a loop of
-    small steps is fastest.
+    Rows are gathered from the device of `basis`. All else runs on the CPU, where a loop of small
+    steps is fastest.
     """
     rank = basis.shape[1]
     leverage = basis.square().sum(dim=1).cpu()
@@ -49,13 +49,13 @@ def _accept(
     directions: Float64[Tensor, "rank rank"],
     drawn: list[int],
 ) -> None:
-    """Go through the proposals in order; add what is accepted to `directions` and `drawn`."""
+    """Go through the proposals in order, and add accepted ones to `directions` and `drawn`."""
     known = directions[: len(drawn)]
     left = rows.square().sum(dim=1) - (rows @ known.T).square().sum(dim=1)
-    # What is left of a drawn row is 0, but for rounding: it must never be drawn again.
+    # The remainder of a drawn row is 0 up to rounding; it must not be drawn again.
     left[torch.isin(proposals, torch.tensor(drawn, dtype=torch.int64))] = 0
     while len(drawn) < len(directions):
-        # What is left only shrinks: a proposal that was refused is not accepted later.
+        # Remainders only shrink, so a refused proposal is not accepted later.
         accepted = (threshold < left).nonzero()
         if len(accepted) == 0:
             return
@@ -70,7 +70,7 @@ def _accept(
 def _orthonormalise(
     row: Float64[Tensor, " rank"], known: Float64[Tensor, "drawn rank"]
 ) -> Float64[Tensor, " rank"]:
-    # Twice is enough: the first pass leaves an error of rounding relative to the whole row.
+    # Twice is enough: the first pass leaves a rounding error relative to the whole row.
     for _ in range(2):
         row = row - (known @ row) @ known
     unit: Tensor = row / row.norm()

@@ -1,39 +1,39 @@
-"""Probabilities in proportion to sizes, and a systematic draw that keeps them exactly."""
+"""Inclusion probabilities in proportion to sizes, and a systematic draw with exactly these."""
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-# Parts that make up a probability of 1. Whole numbers add up without rounding.
+# A probability of 1, in integer parts. Integers add up without rounding.
 ONE = 2**40
 
 
 def proportional_parts(size: Float64[Tensor, " items"], count: int) -> Int64[Tensor, " items"]:
     """Return the probability of each item, in parts of `ONE`, summing to `count` exactly.
 
-    It is proportional to the size; an item whose share exceeds certainty is certain, and the others
-    share the rest. Every item of positive size has a positive probability. Where fewer than `count`
-    sizes are positive, the other items share the rest equally.
+    It is proportional to the size. An item whose share would exceed 1 gets 1, and the others share
+    the rest. Every item of positive size has a positive probability. If fewer than `count` sizes
+    are positive, the items of size 0 share the rest equally.
     """
     falling, order = size.sort(descending=True, stable=True)
     num_positive = int((falling > 0).sum())
-    # However small the others are, a place is left for them.
+    # At least one place is left for the others, however small they are.
     certain = min(_num_certain(falling[:num_positive], count), count - 1)
     rest = falling[certain:]
     rest = rest / rest[0] if certain < num_positive else torch.ones_like(rest)
     parts = torch.full_like(order, ONE)
     share = rest / rest.sum() * (count - certain)
     parts[certain:] = (share * ONE).ceil().clamp(max=ONE)
-    # Rounded up, or what is small could never be chosen; the largest makes up for it.
+    # Rounded up, so that small items can be chosen. The largest item balances the sum.
     parts[:num_positive].clamp_(min=1)
     parts[certain] -= parts.sum() - count * ONE
     return torch.empty_like(parts).scatter_(0, order, parts)
 
 
 def _num_certain(falling: Float64[Tensor, " positive"], count: int) -> int:
-    """Return how many of the largest sizes reach 1 / n of the rest, n being the places left.
+    """Return how many of the largest sizes are at least 1 / n of the rest, for n places left.
 
-    In logarithms, or what is small beside the largest would be lost in their sums.
+    In logarithms: small sizes would be lost in sums with the largest.
     """
     log_size = falling.log()
     log_rest = log_size.flip(0).logcumsumexp(dim=0).flip(0)
@@ -44,11 +44,10 @@ def _num_certain(falling: Float64[Tensor, " positive"], count: int) -> int:
 def draw_systematically(
     parts: Int64[Tensor, " items"], generator: torch.Generator
 ) -> Int64[Tensor, " count"]:
-    """Choose the items in which a comb with teeth of distance `ONE` ends, at a random place.
+    """Draw systematically: lay the parts end to end and choose the item at every `ONE`-th part.
 
-    The parts lie one behind the other, so the sample is spread over the order of the items. No item
-    is longer than the distance of two teeth, so none is chosen twice, and one is met as often as
-    its parts say: with probability parts / ONE.
+    The first position is random. The sample is spread over the order of the items. No item has more
+    than `ONE` parts, so none is chosen twice, and each is chosen with probability parts / ONE.
     """
     phase = torch.randint(ONE, (1,), generator=generator, device=generator.device)
     ends = parts.cumsum(dim=0)

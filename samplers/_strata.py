@@ -9,9 +9,9 @@ from torch import Tensor
 from samplers._finite import listed
 from samplers.base import AbstractSampler
 
-# Bins [0, 0.3), [0.3, 0.7) and [0.7, 1] of the paper.
+# The paper's bins: [0, 0.3), [0.3, 0.7) and [0.7, 1].
 _EDGES = (0.3, 0.7)
-# How far from [0, 1] the rounding of a float32 quotient may lead.
+# Tolerance around [0, 1], for the rounding of float32 quotients.
 _ROUNDING = 1e-5
 
 
@@ -29,12 +29,12 @@ def bins(
     lowest, highest = map(float, values.aminmax())
     # False also where a value is NaN.
     if not (lowest >= -_ROUNDING and highest <= 1 + _ROUNDING):
-        # As above: a bound that is rounded to the type of the values lets others pass.
+        # In float64, as above: bounds rounded to the type of the values would accept other values.
         wide = values.double()
         bad = ~((wide >= -_ROUNDING) & (wide <= 1 + _ROUNDING))
         raise ValueError(
-            f"{sampler!r}: expected {name} in [0, 1], got {float(values[bad][0])!r} and the like "
-            f"in {listed(bad)}. Pass a fraction; items without ground truth have tiou 0."
+            f"{sampler!r}: expected {name} in [0, 1], got {float(values[bad][0])!r} (for "
+            f"example) in {listed(bad)}. Pass a fraction; items without ground truth have tiou 0."
         )
     low, high = (values >= edge for edge in _EDGES)
     return [member.nonzero()[:, 0] for member in (~low, low & ~high, high)]
@@ -43,12 +43,12 @@ def bins(
 def water_fill(sizes: list[int], count: int) -> list[int]:
     """Share `count` items equally among bins of the given sizes.
 
-    A bin that is too small gives all it has, and the others share what it lacks. What does not
-    divide goes to the largest bins, of equal ones to the last.
+    A bin that is too small gives all its items, and the others give the difference. The remainder
+    of the division goes to the largest bins, and among equal ones to the last.
     """
     quotas = [0] * len(sizes)
-    # From the smallest bin on, an equal share of the rest is either all it has or what every
-    # later bin gets at least; the division rounds down, which moves remainders to later bins.
+    # Smallest bin first: each gives all its items, or an equal share of the rest, which every later
+    # bin can give too. The division rounds down, so remainders move to later bins.
     smallest_first = sorted(range(len(sizes)), key=sizes.__getitem__)
     for served, bin_ in enumerate(smallest_first):
         quotas[bin_] = min(sizes[bin_], (count - sum(quotas)) // (len(sizes) - served))

@@ -1,4 +1,4 @@
-"""Farthest point sampling by torch_cluster, for those who have it."""
+"""Farthest point sampling by the optional package torch_cluster."""
 
 from typing import Any
 
@@ -29,15 +29,15 @@ def torch_cluster() -> Any:
 def farthest_points(
     features: Float64[Tensor, "items channels"], first: int, *, count: int
 ) -> list[int]:
-    """Choose as `_maximin.farthest_points` does, but for equally far items.
+    """Choose the same items as `_maximin.farthest_points`, except among equally far ones.
 
-    torch_cluster starts at the first item of a set, takes no distance above 5e4 for what it is on
-    CUDA, and repeats items when all that are left coincide with chosen ones.
+    torch_cluster starts at the first item of a set, truncates distances above 5e4 on CUDA, and
+    repeats items if all others coincide with chosen ones.
     """
     num_items = len(features)
     order = torch.arange(num_items)
     order[0], order[first] = first, 0
-    # It rounds up ratio · num_items.
+    # torch_cluster rounds ratio · num_items up.
     ratio = (count - 0.5) / num_items
     index = torch_cluster().fps(scaled(features)[order], ratio=ratio, random_start=False)
     chosen = list(dict.fromkeys(order[index.cpu()].tolist()))

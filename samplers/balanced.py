@@ -16,10 +16,10 @@ from samplers.candidates import Candidates
 class IoUBalanced(AbstractSampler):
     """Choose equally many items of low, medium and high tIoU with the ground truth.
 
-    The bins are [0, 0.3), [0.3, 0.7) and [0.7, 1]. A bin that has too few items gives all of them
-    and the others share the rest, so the count is exact; what does not divide by three goes to
-    the bin with the most items, of equal ones to the higher. Inside a bin every item has the
-    probability quota / size, which is 0 where `count` leaves the bin no quota (`count` below 3).
+    The bins are [0, 0.3), [0.3, 0.7) and [0.7, 1]. A bin with too few items gives all of them and
+    the others give the difference, so the count is exact. The remainder of the division by three
+    goes to the bin with the most items, and among equal bins to the higher. Every item of a bin has
+    probability quota / size; it is 0 if the bin gets no quota (`count` below 3).
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"tiou"})
@@ -48,7 +48,7 @@ class IoUBalanced(AbstractSampler):
 class ScaleBalanced(AbstractSampler):
     """Choose equally many short, medium and long items.
 
-    As `IoUBalanced`, but the bins are those of the scale: duration over that of the video.
+    As `IoUBalanced`, with bins of the scale: the duration of an item over that of the video.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"scale"})

@@ -17,9 +17,9 @@ class AbstractSampler(ABC):
     A strategy is a frozen dataclass: configured in its constructor, immutable, hashable. It
     defines the abstract members below and overrides nothing else.
 
-    `requires` names the fields of `Candidates` it needs, a subset of "features", "kernel", "tiou",
-    "scale" and "gradient_norm". One that requires "features" can only choose once the features are
-    known, one that requires "gradient_norm" once the loss has been back-propagated to them.
+    `requires` lists the fields of `Candidates` that it needs, a subset of "features", "kernel",
+    "tiou", "scale" and "gradient_norm". With "features" it chooses after the encoder has run; with
+    "gradient_norm", after the loss has been back-propagated to the features.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
@@ -27,7 +27,7 @@ class AbstractSampler(ABC):
     @property
     @abstractmethod
     def has_inclusion_probability(self) -> bool:
-        """Whether `inclusion_probability` has an answer; known before any work is done."""
+        """Whether `inclusion_probability` is defined; known before any computation."""
 
     @final
     @torch.no_grad()
@@ -36,23 +36,23 @@ class AbstractSampler(ABC):
     ) -> Int64[Tensor, " count"]:
         """Choose exactly `count` distinct candidates.
 
-        Randomness is drawn on the generator's device and moved to the candidates', so one CPU
-        seed gives one index on every device (for strategies that compute on features or labels:
-        up to rounding there).
+        Random numbers are drawn on the generator's device and moved to the candidates' device. A
+        CPU seed therefore gives the same index on every device (up to rounding, if the strategy
+        computes on features or labels).
 
         Args:
-            candidates: What is known about the items.
+            candidates: The items, with the fields that the strategy requires.
             count: Number of items to choose, in [1, num_items].
-            generator: Source of randomness; the default generator of the CPU if None, which
-                `torch.manual_seed` seeds. Deterministic strategies draw nothing from it.
+            generator: Source of randomness; torch's default CPU generator if None. Deterministic
+                strategies draw nothing from it.
 
         Returns:
             Distinct positions in ascending order, exactly `count`, on the candidates' device.
 
         Raises:
-            TypeError: If `candidates` are no `Candidates`, or `generator` no `torch.Generator`.
-            ValueError: If `count` is no integer in [1, num_items], the candidates lack a field that
-                the strategy requires, or the strategy refuses the values of that field.
+            TypeError: If `candidates` is not `Candidates`, or `generator` not a `torch.Generator`.
+            ValueError: If `count` is not an integer in [1, num_items], or a field that the strategy
+                requires is missing or has invalid values.
         """
         self._validate(candidates, count, method="sample")
         generator = torch.default_generator if generator is None else generator
@@ -70,21 +70,21 @@ class AbstractSampler(ABC):
     def inclusion_probability(
         self, candidates: Candidates, count: int
     ) -> Float64[Tensor, " items"]:
-        """Return the probability of each candidate to be in `sample(candidates, count)`.
+        """Return the probability that `sample(candidates, count)` contains each candidate.
 
-        Every value lies in [0, 1] and they sum to `count`, because a sample has exactly `count`
-        items. An estimate that weighs chosen items by the inverse is unbiased as long as none is 0.
+        Every value lies in [0, 1], and their sum is `count`. An estimate that weights chosen items
+        by the inverse is unbiased, as long as no value is 0.
 
         Args:
-            candidates: What is known about the items.
+            candidates: The items, with the fields that the strategy requires.
             count: Number of items that would be chosen, in [1, num_items].
 
         Returns:
             One probability per item, on the candidates' device.
 
         Raises:
-            TypeError: As `sample` does.
-            ValueError: Likewise, or if `has_inclusion_probability` is false.
+            TypeError: As in `sample`.
+            ValueError: As in `sample`, or if `has_inclusion_probability` is false.
         """
         self._validate(candidates, count, method="inclusion_probability")
         with _small_tensors_on_cpu():
@@ -97,8 +97,8 @@ class AbstractSampler(ABC):
     ) -> Int64[Tensor, " count"]:
         """Choose `count` distinct positions, in any order, on any device.
 
-        The arguments are valid already. Equal states of `generator` must give equal positions,
-        and nothing else may be a source of randomness.
+        The arguments have been checked. `generator` is the only source of randomness: equal states
+        must give equal positions.
         """
 
     @abstractmethod
@@ -108,15 +108,15 @@ class AbstractSampler(ABC):
         """Return the exact probability that `_sample` chooses each item.
 
         Raises:
-            ValueError: If `has_inclusion_probability` is false, with the reason and the way out.
+            ValueError: If `has_inclusion_probability` is false, with the reason and an alternative.
         """
 
     def _validate(self, candidates: Candidates, count: int, *, method: str) -> None:
         if not isinstance(candidates, Candidates):
             raise TypeError(
                 f"{self!r}.{method}(candidates=...): expected Candidates, got "
-                f"{type(candidates).__name__}. Pass Candidates(num_items=..., ...) with what is "
-                "known of the items, e.g. features=..."
+                f"{type(candidates).__name__}. Pass Candidates(num_items=..., ...) with the fields "
+                "that the strategy requires, e.g. features=..."
             )
         if not isinstance(count, int) or not 1 <= count <= candidates.num_items:
             raise ValueError(
@@ -128,14 +128,14 @@ class AbstractSampler(ABC):
         if missing:
             fields = " and ".join(f"`{name}`" for name in missing)
             raise ValueError(
-                f"{self!r}.{method}(candidates=...): this strategy requires {fields}, which these "
-                f"candidates lack. Pass Candidates({missing[0]}=...), or use a strategy that "
+                f"{self!r}.{method}(candidates=...): this strategy requires {fields}, which is "
+                f"missing. Pass Candidates({missing[0]}=...), or use a strategy that "
                 "requires nothing, e.g. Random()."
             )
 
 
 def _small_tensors_on_cpu() -> AbstractContextManager[object]:
-    """Make new tensors on the CPU, whatever the caller's default device."""
-    # Inside of `torch.device` every operation takes microseconds more: a third of a small sample.
+    """Create new tensors on the CPU, regardless of the caller's default device."""
+    # `torch.device` adds microseconds to every operation, a third of the time of a small sample.
     is_default = torch.get_default_device().type == "cpu"
     return nullcontext() if is_default else torch.device("cpu")

@@ -9,7 +9,7 @@ from torch import Tensor
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
 
-# Centres handled at once by the exact probabilities: 1 MiB of keys on a map of 8,256 proposals.
+# Centres per chunk of the exact probabilities: 1 MiB of keys on a map of 8,256 proposals.
 _CENTRES_PER_CHUNK = 16
 
 
@@ -17,14 +17,13 @@ _CENTRES_PER_CHUNK = 16
 class Block(AbstractSampler):
     """Choose one run of consecutive items, or one square block of the proposal map.
 
-    Along time the first item of the run is uniform over the places where the run fits. On the map
-    the centre is uniform over the proposals, and the block holds the `count` proposals nearest to
-    it in Chebyshev distance; of those at the same distance, the first in row-major order. So a
-    block is a square, completed by a part of the next ring, and can reach every edge: what falls
-    outside the map is made up for inside.
+    Along time the first item is uniform over all positions at which the run fits. On the map the
+    centre is uniform over the proposals, and the block holds the `count` proposals nearest to it in
+    Chebyshev distance; at equal distance, the first in row-major order. So a block is a square plus
+    a part of the next ring. Near an edge of the map it extends further inside.
 
-    Its inclusion probabilities differ between items. On the map they are found by trying every
-    centre, which takes num_items² steps (half a second for 8,256 proposals on one core) and little
+    The inclusion probabilities differ between items. On the map they are computed by trying every
+    centre. That takes num_items² steps (half a second for 8,256 proposals on one core) and little
     memory.
     """
 
@@ -67,7 +66,7 @@ def _blocks(
     """Return the `count` cells nearest to each centre, in no particular order."""
     along_durations, along_starts = (axis[centres, None].sub(axis).abs_() for axis in cells)
     distance = torch.maximum(along_durations, along_starts, out=along_starts)
-    # One integer that sorts by distance, then by position, so that no two cells tie.
+    # One integer orders cells by distance, then by position, so no two are equal.
     num_items = cells.shape[1]
     key = distance.mul_(num_items).add_(torch.arange(num_items, device=cells.device))
     return key.topk(count, largest=False, sorted=False).indices

@@ -1,4 +1,4 @@
-"""What is known about the items that a strategy chooses from."""
+"""The items that a strategy chooses from, with their features and labels."""
 
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ _PER_ITEM = {
 class Candidates:
     """The items to choose from: snippets along time, or proposals on a map.
 
-    A strategy names in `AbstractSampler.requires` which of the optional fields it needs.
+    `AbstractSampler.requires` lists the optional fields that a strategy needs.
 
     Args:
         num_items: Number of items, at least 1.
@@ -31,11 +31,12 @@ class Candidates:
         kernel: Similarity of any two items, symmetric.
         gradient_norm: Norm of the gradient of the loss with respect to each item's feature.
         scale: Duration of each item over the duration of the video, in [0, 1].
-        device: Where the index is returned; that of the tensors if None, and the CPU without any.
+        device: Device of the returned index; that of the tensors if None, or the CPU without any.
 
     Raises:
-        TypeError: If `valid` is no boolean tensor, or another one no dense floating point tensor.
-        ValueError: If `num_items` is no integer of at least 1, a tensor does not describe
+        TypeError: If `valid` is not a boolean tensor, or another field not a dense floating point
+            tensor.
+        ValueError: If `num_items` is not an integer of at least 1, a tensor does not describe
             `num_items` items, or the tensors are not all on `device`.
 
     Example:
@@ -50,7 +51,7 @@ class Candidates:
     scale: Float[Tensor, " items"] | None = None
     kernel: Float[Tensor, "items items"] | None = None
     gradient_norm: Float[Tensor, " items"] | None = None
-    # None is only how it is asked for: after construction it is always a device.
+    # None only as an argument: after construction it is always a device.
     device: torch.device = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class Candidates:
         }
         found = {name: tensor.device for name, tensor in tensors.items()}
         if self.device is not None:
-            # An empty tensor knows the number of the device that "cuda" stands for.
+            # Resolves "cuda" to a numbered device.
             found["device"] = torch.empty(0, device=self.device).device
         if len(set(found.values())) > 1:
             listing = ", ".join(f"{name} on {device}" for name, device in found.items())
@@ -131,5 +132,5 @@ class Candidates:
 
 
 def _kind(value: object) -> str:
-    """Return what a value is, for messages that should not print all of it."""
+    """Return a short description of a value for a message."""
     return f"{value.dtype}, {value.layout}" if isinstance(value, Tensor) else type(value).__name__

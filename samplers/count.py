@@ -5,17 +5,17 @@ from fractions import Fraction
 
 
 def count_from_ratio(ratio: float, num_items: int) -> int:
-    """Return how many of `num_items` items a ratio keeps.
+    """Return the number of items that a ratio keeps.
 
-    The product is rounded half up, at least 1. It is computed on the decimal digits of the ratio,
-    because `0.29 * 100` is 28.999999999999996 in binary floating point.
+    It is `ratio * num_items` rounded half up, and at least 1. The product uses the decimal digits
+    of the ratio, because `0.29 * 100` is 28.999999999999996 in binary floating point.
 
     Args:
         ratio: Fraction of the items that is kept, in (0, 1].
         num_items: Number of items, at least 1.
 
     Raises:
-        ValueError: If `ratio` is outside (0, 1], or `num_items` is no integer of at least 1.
+        ValueError: If `ratio` is outside (0, 1], or `num_items` is not an integer of at least 1.
 
     Example:
         >>> count_from_ratio(0.29, 100), count_from_ratio(0.06, 8256)

@@ -14,8 +14,8 @@ from samplers._spectrum import cosine_spectrum, spectrum_of
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
 
-# How far off eigenvalues are when computed in float64, relative to the number of items times the
-# largest entry: 14 units of rounding have been seen for 1,000 equal items.
+# Error of eigenvalues in float64, relative to the number of items times the largest entry.
+# Measured: 14 units of rounding for 1,000 equal items.
 _EIGENVALUE_ROUNDING = 100 * torch.finfo(torch.float64).eps
 
 
@@ -23,10 +23,10 @@ _EIGENVALUE_ROUNDING = 100 * torch.finfo(torch.float64).eps
 class DPP(AbstractSampler):
     """Choose a diverse subset: probability proportional to the determinant of its kernel.
 
-    The kernel is the cosine similarity of the features plus `jitter` on the diagonal, so a k-DPP
-    of any `count` exists, also with equal, zero or few-channel features. The sample and the
-    inclusion probabilities are exact. The kernel is never formed: the time grows with
-    num_items · channels².
+    The kernel is the cosine similarity of the features plus `jitter` on the diagonal. Because of
+    the jitter a k-DPP of any `count` exists, even if features are equal, zero or have few channels.
+    The sample and the inclusion probabilities are exact. The kernel is never formed, so the time
+    grows with num_items · channels².
 
     Args:
         jitter: Added to the diagonal of the kernel, > 0. The larger, the closer to `Random`.
@@ -72,15 +72,14 @@ class DPP(AbstractSampler):
 
 @dataclass(frozen=True)
 class KernelDPP(AbstractSampler):
-    """Choose a diverse subset, as `DPP`, by a kernel of your own.
+    """Choose a diverse subset, as `DPP` does, by a kernel of your own.
 
-    Candidates(kernel=...) is the matrix whose determinants weigh the subsets: symmetric and
-    positive semi-definite, of a rank of at least `count`. Negative eigenvalues within the rounding
-    of its type count as 0, and so do the positive ones that are no more than twice as large, or
-    below 2e-15 · num_items of the largest. Where the rounding of the entries has made positive ones
-    only, they count as rank: in float32 and less, keep `count` to the rank that you know. The time
-    grows with num_items³: where the kernel is the product of features, `DPP` takes a fraction of
-    it.
+    The determinants of Candidates(kernel=...) weight the subsets. The kernel must be symmetric,
+    positive semi-definite and of rank `count` or more. Negative eigenvalues within the rounding of
+    its type count as 0. So do positive ones up to twice as large, or below 2e-15 · num_items of the
+    largest. If rounding of the entries made small eigenvalues positive, they still count as rank:
+    in float32 or less, do not exceed the rank that you know. The time grows with num_items³. If the
+    kernel is a product of features, `DPP` is much faster.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"kernel"})
@@ -112,18 +111,18 @@ class KernelDPP(AbstractSampler):
                 f"{-negative:g}. Determinants would be negative. Add at least {negative:g} to the "
                 "diagonal."
             )
-        # Rounding makes eigenvalues of either sign, and about as large.
+        # Rounding produces eigenvalues of both signs and similar size.
         spectrum = spectrum_of(weights.where(weights > 2 * negative, 0.0), vectors)
         if len(spectrum.log_weights) < count:
             raise ValueError(
                 f"{self!r}: expected a kernel of rank {count} or more for count={count}, got rank "
-                f"{len(spectrum.log_weights)}: all determinants of that size are 0, but for "
+                f"{len(spectrum.log_weights)}: all determinants of that size are 0 up to "
                 "rounding. Add a small value to the diagonal, e.g. 1e-2, or choose fewer items."
             )
         return spectrum
 
     def _kernel(self, candidates: Candidates) -> tuple[Float64[Tensor, "items items"], float]:
-        """Return the kernel and how far off its entries may be by rounding."""
+        """Return the kernel and the largest rounding error of its entries."""
         assert candidates.kernel is not None  # `requires` has been checked
         kernel = finite_rows(self, "kernel", candidates.kernel)
         eps = torch.finfo(candidates.kernel.dtype).eps

@@ -18,18 +18,18 @@ from samplers.candidates import Candidates
 class FarthestPoint(AbstractSampler):
     """Choose greedily the item whose features are farthest from those chosen so far.
 
-    Distances are Euclidean; of items that are equally far up to rounding the first wins, and items
+    Distances are Euclidean. Of items that are equally far, up to rounding, the first wins. Items
     that coincide with a chosen one come last, in order. The time grows with num_items · channels ·
     count.
 
     Args:
         start: Position of the first item; drawn uniformly if None.
         backend: "torch", or "torch_cluster" for the function of that package (`pip install
-            "etad[fps]"`). Both choose the same items, but for equally far ones.
+            "etad[fps]"`). Both choose the same items, except among equally far ones.
 
     Raises:
         ImportError: If the package of the backend is not installed.
-        ValueError: If `start` is no integer >= 0, or there is no such backend.
+        ValueError: If `start` is not an integer >= 0, or the backend is unknown.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"features"})
@@ -84,7 +84,7 @@ class FarthestPoint(AbstractSampler):
         raise ValueError(
             f"{self!r}.inclusion_probability(): every item after the first is determined by the "
             "features, so most items are never chosen and no weights make it unbiased. Use DPP() "
-            "for diverse samples with probabilities, or do not weigh the samples."
+            "for diverse samples with probabilities, or use no weights."
         )
 
 

@@ -1,4 +1,4 @@
-"""Sampling by what the loss says of each item: importance sampling."""
+"""Importance sampling by the feature gradients."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,11 +17,11 @@ from samplers.candidates import Candidates
 class GradientNorm(AbstractSampler):
     """Choose an item with a probability proportional to the norm of its feature gradient.
 
-    An item whose share exceeds certainty is always chosen, and the others share the rest; the draw
-    is systematic in the order of the items, so that it is spread along time. With weights of
-    inverse probability the encoder's gradient is unbiased, and its error the smaller the better
-    the norm of an item's feature gradient tells the norm of its share of the encoder's gradient.
-    Items without a gradient contribute nothing, and are only chosen to make up the count.
+    An item whose share would exceed 1 is always chosen, and the others share the rest. The draw is
+    systematic in the order of the items, so the sample is spread along time. With inverse
+    probability weights the encoder's gradient is unbiased. Its error is small if an item's feature
+    gradient and its share of the encoder's gradient have proportional norms. Items with a zero
+    gradient are chosen only to complete the count.
 
     Not in the paper, whose strategies choose before the loss is known.
     """
@@ -45,12 +45,12 @@ class GradientNorm(AbstractSampler):
 
     def _parts(self, candidates: Candidates, count: int) -> Int64[Tensor, " items"]:
         assert candidates.gradient_norm is not None  # `requires` has been checked
-        # On the CPU: a loop of small steps over few numbers.
+        # A loop of small steps over few numbers runs fastest on the CPU.
         norms = finite_rows(self, "gradient_norm", candidates.gradient_norm.cpu()[:, None])[:, 0]
         negative = norms < 0
         if negative.any():
             raise ValueError(
-                f"{self!r}: expected gradient_norm >= 0, got {float(norms[negative][0]):g} and the "
-                f"like in {listed(negative)}. Pass norms."
+                f"{self!r}: expected gradient_norm >= 0, got {float(norms[negative][0]):g} (for "
+                f"example) in {listed(negative)}. Pass norms."
             )
         return proportional_parts(norms, count)

@@ -9,9 +9,9 @@ from torch import Tensor
 from samplers.base import AbstractSampler
 from samplers.candidates import Candidates
 
-# The most irrational number: successive rows of the lattice never line up (see `_lattice`).
+# With this shift, successive rows of the lattice never line up (see `_lattice`).
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
-# Of the phases of its cells: with 31 bits for their positions they fit into an integer.
+# Bits of the phase of a cell. Together with 31 bits for its position they fit into an int64.
 _PHASE_BITS = 32
 
 
@@ -19,35 +19,34 @@ _PHASE_BITS = 32
 class Grid(AbstractSampler):
     """Choose with a fixed stride along time, or a lattice on the proposal map.
 
-    Along time the gaps differ by at most one item. On the map the chosen cells lie on a lattice
-    that is as dense along durations as along starts, whatever `count` and the shape of the map.
-    Both have exactly `count` items.
+    Along time the gaps differ by at most one item. On the map the chosen cells form a lattice that
+    is equally dense along durations and starts, for any `count` and shape of the map. Both have
+    exactly `count` items.
 
     Args:
-        random_phase: Shift the grid at random, which gives every item the inclusion probability
-            `count / num_items`. If False the grid is always the same: deterministic, and most
-            items are never chosen.
+        random_phase: Shift the grid at random, so that every item has the inclusion probability
+            `count / num_items`. If False the grid is fixed, and most items are never chosen.
     """
 
     random_phase: bool = True
 
     @property
     def has_inclusion_probability(self) -> bool:
-        """If the phase is random."""
+        """Only if the phase is random."""
         return self.random_phase
 
     def _sample(
         self, candidates: Candidates, count: int, generator: torch.Generator
     ) -> Int64[Tensor, " count"]:
         num_items = candidates.num_items
-        # In the middle of a stride the fixed grid keeps the same distance to both ends.
+        # In the middle of a stride, so the fixed grid has the same distance to both ends.
         first = torch.tensor([num_items // 2])
         if self.random_phase:
             first = torch.randint(
                 num_items, (1,), generator=generator, device=generator.device
             ).cpu()
         if candidates.valid is None:
-            # floor(first / count + i * num_items / count) in integers, hence without rounding.
+            # floor(first / count + i * num_items / count), in integers to avoid rounding.
             return (torch.arange(count) * num_items + first) // count
         return _lattice(candidates.valid.cpu(), first, count=count)
 
@@ -69,18 +68,18 @@ def _lattice(
 ) -> Int64[Tensor, " count"]:
     """Return the positions of `count` cells that form a lattice, `first` among them.
 
-    A cell has the phase `start * density + duration * golden ratio` modulo 1. The cells whose
-    phase lies in a window as long as the density are every (1 / density)-th of each row, and from
-    row to row they move by the golden ratio of that stride: a Kronecker lattice. Taking the first
-    cell and the `count - 1` that follow it in the cyclic order of phases, instead of a window of
-    phases, makes the count exact, and a uniformly random first one gives each cell exactly the
-    probability `count / num_items`.
+    A cell has the phase `start * density + duration * golden ratio` modulo 1. The cells with a
+    phase in a window of length `density` form a Kronecker lattice: every (1 / density)-th cell of
+    each row, shifted from row to row by the golden ratio of that stride. Here the window is
+    replaced by the first cell and the `count - 1` cells that follow it in the cyclic order of
+    phases. This makes the count exact. With a uniformly random first cell, each cell has exactly
+    the probability `count / num_items`.
     """
     duration, start = valid.nonzero().T
     num_items = len(start)
     turn = 2**_PHASE_BITS
     phase = start * round(count / num_items * turn) + duration * round(_GOLDEN_RATIO * turn)
-    # Positions break ties: no two keys are equal. Differences are taken modulo a turn.
+    # Positions break ties, so no two keys are equal. Differences are modulo one turn.
     position_bits = num_items.bit_length()
     key = (phase.bitwise_and_(turn - 1) << position_bits).add_(torch.arange(num_items))
     behind = (key - key[first]).bitwise_and_((turn << position_bits) - 1)

@@ -174,7 +174,7 @@ ERRORS = [
     (
         {"strategy": KernelDPP()},
         ValueError,
-        r"requires \['kernel'\], which is not known",
+        r"requires \['kernel'\], which proposals do not have",
     ),
     ({"strategy": "random"}, TypeError, r"sampler='random'\): expected a strategy object"),
     ({"ratio": 0.0}, ValueError, r"ratio=0.0\): expected a value in \(0, 1\]"),
