@@ -1,4 +1,4 @@
-"""The graph of one encoder call, and how gradients enter it."""
+"""The graph of one encoder call, and its backward."""
 
 from __future__ import annotations
 
@@ -15,34 +15,23 @@ class Graph:
     """One call of the encoder with its graph.
 
     Attributes:
-        outputs: The leaves of its outputs.
-        cuts: The part of each item tensor that the call received, in the graph.
+        outputs: The leaves of the output pytree.
+        cuts: The micro-batch's rows of each item tensor, leaf tensors of the graph.
     """
 
     outputs: list[Any]
     cuts: list[Tensor]
 
-    def refuse_other_leaves(self, known: Collection[Tensor | None]) -> None:
-        """Refuse outputs that depend on parameters which the encoder does not hold.
-
-        Their gradients would be accumulated once per micro-batch, past the user's graph: those of a
-        module that is no submodule, e.g. in a plain list or a closure, or behind a tensor computed
-        before the call that is not an argument of it.
-
-        Args:
-            known: The leaves that the graph may end in.
-
-        Raises:
-            RuntimeError: If it ends in another parameter.
-        """
-        refuse_other_leaves(self.outputs, [*known, *self.cuts])
-
 
 def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]) -> None:
-    """Refuse outputs whose graph ends in a parameter that is not among the known leaves.
+    """Refuse outputs that depend on a parameter outside the encoder.
+
+    Its gradient would be accumulated once per micro-batch, bypassing the user's graph. Examples are
+    parameters of a module in a plain list or a closure, and those behind a tensor that was computed
+    before the call and is not an argument of it.
 
     Raises:
-        RuntimeError: If it does.
+        RuntimeError: If the graph of an output ends in a parameter that is not among `known`.
     """
     expected = {id(tensor) for tensor in known}
     tensors = [x for x in outputs if isinstance(x, Tensor)]
@@ -50,14 +39,14 @@ def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]
     seen = set(pending)
     while pending:
         node = pending.pop()
-        leaf = getattr(node, "variable", None)  # only the nodes of leaves have one
-        # Leaves that are no parameters may have been made inside of the forward pass.
+        leaf = getattr(node, "variable", None)  # only leaves' nodes have it
+        # A leaf that is not a parameter may have been created in the forward pass.
         if isinstance(leaf, nn.Parameter) and id(leaf) not in expected:
             raise RuntimeError(
                 f"the encoder's output depends on a parameter of shape {list(leaf.shape)} that is "
                 "not one of the encoder's. Register it, or the module that owns it, as an attribute"
-                " of the encoder; or pass what is computed from it as an argument, wrapped in "
-                "Shared(...)."
+                " of the encoder. Or compute with it before the call, and pass the result as an "
+                "argument, wrapped in Shared(...)."
             )
         fresh = {n for n, _ in node.next_functions if n is not None} - seen
         seen |= fresh
@@ -81,9 +70,9 @@ def back_propagate_rows(
 
     Args:
         outputs: The features of the micro-batch, with their graph.
-        feature_gradients: One per output, with a row for each of all items; None for no gradient.
+        feature_gradients: One per output, with one row per item of the call; None for no gradient.
         index: The items of the micro-batch.
-        weight: What the gradient of each of all items is multiplied by; None for 1.
+        weight: The factor of each item's gradient, for all items of the call; None for 1.
     """
     back_propagate(
         (output, _weighted(gradient, index, weight))
@@ -96,7 +85,7 @@ def _weighted(gradient: Tensor, index: Tensor, weight: Tensor | None) -> Tensor:
     rows = gradient[index.to(gradient.device)]
     if weight is None:
         return rows
-    # Half precision would round the product before it is used; zeros must also hide inf and NaN.
+    # Multiplied in float32: half precision would round twice. Weight 0 must also hide inf and NaN.
     wide = torch.promote_types(rows.dtype, torch.float32)
     factor = weight[index].to(rows.device, wide).view(-1, *[1] * (rows.ndim - 1))
     return (rows.to(wide) * factor).masked_fill(factor == 0, 0).to(rows.dtype)
