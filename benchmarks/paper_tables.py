@@ -11,18 +11,17 @@ Every row is a dry run of a whole training step at the paper's size: encoder, de
 proposals, AdamW. "paper" stands for a figure that the paper gives, measured on a V100.
 """
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.measuring.arguments import parser_of
 from benchmarks.measuring.conditions import conditions
 from benchmarks.measuring.rows import RESULTS, Row, write_rows
 from benchmarks.training_steps.dry_runs import NO_ENCODER, Setting
 
-RESULT = RESULTS / "paper_tables.json"
 GB = 1e9
 HEADLINE = "VideoMAE-L, 1,688 snippets"
 
@@ -134,8 +133,10 @@ OURS: list[tuple[str, Setting, dict[str, float]]] = [
 TABLES = {"3": TABLE_3, "5": TABLE_5, "6": TABLE_6, "ours": OURS}
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--only", default="", help="settings whose name begins so")
+    arguments = parser.parse_args(argv)
     rows: list[Row] = []
     # Settings stand in several tables and are counted once.
     known: dict[Setting, Row] = {}
@@ -149,22 +150,13 @@ def main() -> None:
             rows.append({**row, **_conditions()})
             memory = f"{row['peak_bytes'] / GB:.2f} GB"
             print(f"table {table:5} {name:45} {memory:>10} {paper.get('memory', '-'):>8}")
-    write_rows(arguments.results, rows)
+    write_rows(arguments.results or RESULTS / "paper_tables.json", rows)
 
 
 def _conditions() -> Row:
     found = conditions(torch.device("cpu"))
     # Nothing is timed: where it runs does not matter.
     return {name: found[name] for name in ("torch", "commit", "is_dirty")}
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", default="", help="settings whose name begins so")
-    parser.add_argument("--results", type=Path, default=RESULT, help="file for the rows")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -16,17 +16,15 @@ strategies do, so that DPPy decomposes a new kernel each time. Libraries that ke
 own follow OMP_NUM_THREADS=1.
 """
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.draws.draws import FARTHEST, SAMPLE, Draw, draws_of
+from benchmarks.draws.cases import FARTHEST, SAMPLE, Draw, draws_of
 from benchmarks.draws.peers import (
     DPPY,
     DPPY_DUAL,
@@ -36,10 +34,13 @@ from benchmarks.draws.peers import (
     TORCH_CLUSTER_64,
 )
 from benchmarks.draws.settings import SETTINGS, Setting
+from benchmarks.measuring.arguments import device_of, timing_parser_of
 from benchmarks.measuring.conditions import conditions
 from benchmarks.measuring.measure import Measured, Step, measure, quartiles, relative
 from benchmarks.measuring.rows import RESULTS, Row, write_rows
+from benchmarks.report.markdown import markdown
 from benchmarks.report.sampler_targets import sampler_targets
+from benchmarks.report.target import targets_table
 
 ROUNDS = 5
 # A draw is repeated until it takes so long: in less the clock and the cache are what is measured.
@@ -52,23 +53,19 @@ REFERENCES = {
 }
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    device = torch.device(arguments.device)
-    if device.type == "cpu":
-        torch.set_num_threads(1)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = timing_parser_of(__doc__)
+    parser.add_argument("--with-dppy", action="store_true", help="DPPy at full size, once")
+    arguments = parser.parse_args(argv)
+    device = device_of(arguments)
     rows: list[Row] = []
     for setting in SETTINGS:
-        new = run(setting, device, rounds=arguments.rounds, with_dppy=arguments.with_dppy)
+        rounds = arguments.rounds or ROUNDS
+        new = run(setting, device, rounds=rounds, with_dppy=arguments.with_dppy)
         print(table(setting, new), flush=True)
         rows += new
-    write_rows(arguments.results or result_of(device.type), rows)
-    for target in sampler_targets(rows):
-        print(f"| {' | '.join(target.cells())} |")
-
-
-def result_of(device: str) -> Path:
-    return RESULTS / f"sampler_time_{device}.json"
+    write_rows(arguments.results or RESULTS / f"sampler_time_{device.type}.json", rows)
+    print(targets_table(sampler_targets(rows)))
 
 
 def run(setting: Setting, device: torch.device, *, rounds: int, with_dppy: bool) -> list[Row]:
@@ -164,28 +161,18 @@ def table(setting: Setting, rows: Sequence[Row]) -> str:
     )
     columns = (RANDPERM, TORCH_CLUSTER, TORCH_CLUSTER_64, FPSAMPLE, DPPY, DPPY_DUAL)
     head = (title, "", "ms", *(f"to {name}" for name in columns), "same index")
-    lines = [f"| {' | '.join(head)} |", "|---" * 2 + "|---:" * (len(head) - 2) + "|"]
-    for row in rows:
-        if row["unavailable"] is not None:
-            cells = [row["method"], row["what"], row["unavailable"], *(" " * len(columns)), " "]
-        else:
-            ratios = [row["relative_to"].get(name) for name in columns]
-            cells = [row["method"], row["what"], f"{row['step_ms'][1]:.3g}"]
-            cells += ["" if ratio is None else f"{ratio[1]:.3g}" for ratio in ratios]
-            cells.append({True: "yes", False: "no", None: ""}[row["same_index"]])
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return markdown(head, (_line(row, columns) for row in rows), names=2)
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def _line(row: Row, columns: Sequence[str]) -> Sequence[str]:
+    ratios = [row["relative_to"].get(name) for name in columns]
+    return (
+        row["method"],
+        row["what"],
+        row["unavailable"] or f"{row['step_ms'][1]:.3g}",
+        *("" if ratio is None else f"{ratio[1]:.3g}" for ratio in ratios),
+        {True: "yes", False: "no", None: ""}[row["same_index"]],
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds that count")
-    parser.add_argument("--with-dppy", action="store_true", help="DPPy at full size, once")
-    parser.add_argument("--results", type=Path, help="file for the rows")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

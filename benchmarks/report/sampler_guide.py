@@ -1,11 +1,11 @@
-"""The table that says which strategy to use when."""
+"""The table that recommends a strategy for each purpose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.draws.settings import HEADLINE, SNIPPETS, Setting
 from benchmarks.measuring.rows import Row
-from benchmarks.report.markdown import markdown
+from benchmarks.report.markdown import markdown, spread
 from benchmarks.report.sampler_targets import draw_of
 
 RATIO = 0.3
@@ -13,12 +13,12 @@ RATIO = 0.3
 
 @dataclass(frozen=True)
 class Advice:
-    """What no benchmark can tell of a strategy.
+    """Facts about a strategy that are not measured.
 
     Attributes:
-        needs: What must be known of the items.
-        law: How a sample is distributed.
-        use: When to take it.
+        needs: The knowledge of the items that it needs.
+        law: The distribution of a sample.
+        use: The purpose that it suits.
     """
 
     needs: str
@@ -64,7 +64,7 @@ ADVICE = {
 
 
 def guide_table(time_rows: Sequence[Row], error_rows: Sequence[Row]) -> str:
-    """Return the advice beside what a sample takes and what it is worth."""
+    """Return the advice beside time and error of a sample."""
     head = (
         "strategy", "use it for", "needs", "law",
         f"{SNIPPETS.count} of {SNIPPETS.num_items} snippets",
@@ -94,5 +94,4 @@ def _error(rows: Sequence[Row], model: str, strategy: str) -> str:
     found = [row["to_random"] for row in rows if tuple(row[name] for name in names) == wanted]
     if not found:
         return "-"
-    low, value, high = found[0]
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return spread(found[0])

@@ -7,24 +7,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gradient_error import RATIOS, Errors, errors_of, rows_of
+from benchmarks.gradient_error import CASES, RATIOS, Errors, errors_of, rows_of
 from benchmarks.report.error_tables import error_table
-from benchmarks.trained_model.item_gradients import Contributions
+from benchmarks.trained_model.snippet_gradients import SnippetGradients
 from samplers import AbstractSampler, Block, GradientNorm, Grid, Random
 from sgs import SequentialGradientSampler
 
 
-def video(gram: Tensor) -> Contributions:
+def video(gram: Tensor) -> SnippetGradients:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(len(gram), 4, generator=generator)
-    return Contributions(gram.double(), features, gram.diag().double().sqrt())
+    return SnippetGradients(gram.double(), features, gram.diag().double().sqrt())
 
 
 ORTHOGONAL = video(torch.eye(20))
 EQUAL = video(torch.ones(20, 20))
 
 
-def errors(video: Contributions, strategy: AbstractSampler, **setting: Any) -> Errors:
+def errors(video: SnippetGradients, strategy: AbstractSampler, **setting: Any) -> Errors:
     return errors_of(video, strategy, generator=torch.Generator().manual_seed(0), **setting)
 
 
@@ -78,7 +78,7 @@ def test_gradients_of_items_add_up_to_that_of_the_call() -> None:
     items = torch.randn(1, 12, 6)
     encoded = sampler.encode(items)
     encoded.features.square().sum().backward()
-    found = Contributions.of(encoded, sampler)
+    found = SnippetGradients.of(encoded, sampler)
     encoder.zero_grad()
     encoder(items).square().sum().backward()
     full = sum(float(p.grad.double().square().sum()) for p in encoder.parameters())
@@ -91,7 +91,7 @@ def test_gradients_of_items_add_up_to_that_of_the_call() -> None:
 def test_rows_hold_every_setting_and_their_intervals() -> None:
     uneven = video(torch.arange(1.0, 21.0).diag())
     rows = list(rows_of("toy", [ORTHOGONAL, uneven, ORTHOGONAL], draws=10))
-    assert len(rows) == len(RATIOS) * (8 * 2 - 1)
+    assert len(rows) == len(RATIOS) * len(CASES) == 5 * (8 * 2 - 1)
     for row in rows:
         low, value, high = row["error"]
         assert low <= value <= high

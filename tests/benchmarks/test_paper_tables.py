@@ -1,5 +1,6 @@
-import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import paper_tables
 from benchmarks.document import BENCHMARKS
-from benchmarks.measuring.rows import read_rows
+from benchmarks.measuring.rows import Row, read_rows
 from benchmarks.training_steps.dry_runs import NO_ENCODER, Setting
 from examples.etad.encoders.build import build_encoder
 from sgs.planning.estimate.live_bytes import LiveBytes
@@ -16,46 +17,52 @@ from sgs.planning.estimate.live_bytes import LiveBytes
 TOY = {"num_snippets": 64, "num_videos": 2, "frames_per_snippet": 4, "frame_size": 64}
 
 
+@cache
+def toy_row(method: str = "sgs", **options: Any) -> Row:
+    """Return the row without the detector, which takes most of the time of a dry run."""
+    sizes = {**TOY, "micro_batch_size": 32, "ratio": 0.5 if method == "sgs" else 1.0}
+    return Setting(method, has_detector=False, **{**sizes, **options}).row()
+
+
 def test_script_runs_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = [
         ("naive", Setting("naive", **TOY), {"memory": 137}),
         ("SGS", Setting(micro_batch_size=32, ratio=0.5, **TOY), {}),
+        ("bank", Setting("naive", bank_ratio=0.25, **TOY), {}),
+        ("features", Setting("naive", encoder=NO_ENCODER, **TOY), {}),
     ]
     path = tmp_path / "rows.json"
     monkeypatch.setattr(paper_tables, "TABLES", {"3": entries})
-    monkeypatch.setattr(sys, "argv", ["paper_tables.py", "--results", str(path)])
-    paper_tables.main()
-    naive, sgs = read_rows(path)
+    paper_tables.main(["--results", str(path)])
+    naive, sgs, bank, features = read_rows(path)
     assert naive["peak_bytes"] > sgs["peak_bytes"] > 0
     assert {"torch", "commit", "is_dirty", "setting", "flops"} < naive.keys()
     assert "137" in capsys.readouterr().out
+    # A bank encodes a part of the snippets; features on disk leave the detector alone.
+    assert bank["flops"]["forward"] == naive["flops"]["forward"] // 4
+    assert bank["flops"]["head"] == naive["flops"]["head"] > 0
+    assert features["flops"]["forward"] == features["flops"]["backward"] == 0
+    assert features["flops"]["head"] > 0
 
 
 def test_settings_change_what_their_names_say() -> None:
-    base = Setting(micro_batch_size=32, ratio=0.5, **TOY).row()
-    streamed = Setting(micro_batch_size=32, ratio=0.5, is_streamed=True, **TOY).row()
+    def activations(row: Row) -> int:
+        return row["bytes_by_category"]["activations"]
+
+    base, streamed = toy_row(), toy_row(is_streamed=True)
     assert streamed["bytes_by_category"]["items"] < base["bytes_by_category"]["items"]
-    cached = Setting(
-        micro_batch_size=32, ratio=0.5, is_streamed=True, caches_stem=True, **TOY
-    ).row()
+    cached = toy_row(is_streamed=True, caches_stem=True)
     assert cached["flops"]["backward"] < streamed["flops"]["backward"]
     assert cached["flops"]["forward"] == streamed["flops"]["forward"]
-    half = Setting(micro_batch_size=32, ratio=0.5, is_half=True, **TOY).row()
-    assert half["bytes_by_category"]["activations"] < base["bytes_by_category"]["activations"]
-    lean = Setting(micro_batch_size=32, ratio=0.5, has_torchs_batch_norm=False, **TOY).row()
-    assert lean["bytes_by_category"]["activations"] < base["bytes_by_category"]["activations"]
+    assert activations(toy_row(is_half=True)) < activations(base)
+    lean = toy_row(has_torchs_batch_norm=False)
+    assert activations(lean) < activations(base)
     assert lean["flops"] == base["flops"]
-
-
-def test_recomputed_blocks_take_less_memory_and_more_operations() -> None:
-    direct = Setting("naive", **TOY).row()
-    recomputed = Setting("naive", checkpoints_blocks=True, **TOY).row()
-    assert (
-        recomputed["bytes_by_category"]["activations"] < direct["bytes_by_category"]["activations"]
-    )
-    assert sum(recomputed["flops"].values()) > sum(direct["flops"].values())
+    naive, recomputed = toy_row("naive"), toy_row("naive", checkpoints_blocks=True)
+    assert activations(recomputed) < activations(naive)
+    assert sum(recomputed["flops"].values()) > sum(naive["flops"].values())
 
 
 def test_one_block_takes_what_the_document_says() -> None:
@@ -69,19 +76,6 @@ def test_one_block_takes_what_the_document_says() -> None:
         with counter, torch.autocast("cpu", torch.bfloat16):
             block(maps).backward(gradient)
     assert f"{counter.peak.total() / 1e9:.2f} GB for 16 snippets" in BENCHMARKS.read_text()
-
-
-def test_features_on_disk_leave_the_detector_alone() -> None:
-    row = Setting("naive", encoder=NO_ENCODER, **TOY).row()
-    assert row["flops"]["forward"] == row["flops"]["backward"] == 0
-    assert row["flops"]["head"] > 0
-
-
-def test_a_bank_encodes_a_part_of_the_snippets() -> None:
-    part = Setting("naive", bank_ratio=0.25, **TOY).row()
-    whole = Setting("naive", **TOY).row()
-    assert part["flops"]["forward"] == whole["flops"]["forward"] // 4
-    assert part["flops"]["head"] == whole["flops"]["head"]
 
 
 @pytest.mark.parametrize("table", paper_tables.TABLES)

@@ -13,7 +13,7 @@ from examples.etad.encoders.split import split_encoder
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Workload:
     """A step's ingredients.
 
     Attributes:
@@ -66,7 +66,7 @@ class Size:
     forward_micro_batch_size: int
     num_videos: int = 1
 
-    def problem(self, loss_of: Callable[[int], Callable[[Tensor], Tensor]]) -> Problem:
+    def workload(self, loss_of: Callable[[int], Callable[[Tensor], Tensor]]) -> Workload:
         """Build it on torch's default device, with weights and pixels from its generator.
 
         Args:
@@ -79,7 +79,7 @@ class Size:
         )
         stem, trunk = split_encoder(encoder, self.frozen_stages)
         shape = (self.num_items, 3, self.frames_per_snippet, self.frame_size, self.frame_size)
-        return Problem(
+        return Workload(
             trunk=trunk,
             stem=stem,
             items=torch.randint(256, shape, dtype=torch.uint8),

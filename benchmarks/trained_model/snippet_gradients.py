@@ -13,7 +13,7 @@ from sgs.encoded_items import EncodedItems
 
 
 @dataclass(frozen=True)
-class Contributions:
+class SnippetGradients:
     """The snippets of one video.
 
     Attributes:
@@ -28,7 +28,7 @@ class Contributions:
     gradient_norm: Float[Tensor, " snippets"]
 
     @classmethod
-    def of(cls, encoded: EncodedItems, sampler: SequentialGradientSampler) -> Contributions:
+    def of(cls, encoded: EncodedItems, sampler: SequentialGradientSampler) -> SnippetGradients:
         """Back-propagate each item of a call on its own.
 
         Args:
