@@ -1,17 +1,21 @@
 """The errors of sampled gradients agree with closed forms."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks import gradient_error
 from benchmarks.gradient_error import CASES, RATIOS, Errors, errors_of, rows_of
+from benchmarks.measuring.rows import read_rows
 from benchmarks.report.error_tables import error_table
 from benchmarks.trained_model.snippet_gradients import SnippetGradients
 from samplers import AbstractSampler, Block, GradientNorm, Grid, Random
 from sgs import SequentialGradientSampler
+from tests.benchmarks.tiny import tiny_checkpoint
 
 
 def video(gram: Tensor) -> SnippetGradients:
@@ -99,3 +103,16 @@ def test_rows_hold_every_setting_and_their_intervals() -> None:
     assert (first["strategy"], first["weights"]) == ("Random", "inverse_probability")
     assert first["to_random"] == pytest.approx([1, 1, 1])
     assert error_table("toy", rows).count("\n") == 1 + 15
+
+
+def test_script_runs_at_toy_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gradient_error, "RATIOS", (0.5,))
+    monkeypatch.setattr(gradient_error, "CASES", CASES[:2])
+    sizes, path = ["--videos", "2", "--draws", "3"], tmp_path / "rows.json"
+    gradient_error.main([str(tiny_checkpoint(tmp_path)), *sizes, "--results", str(path)])
+    rows = read_rows(path)
+    assert [row["model"] for row in rows] == ["untrained"] * 2 + ["trained"] * 2
+    assert all({"device", "torch", "commit", "draws", "num_videos"} < row.keys() for row in rows)
+    assert "| Random | inverse_probability |" in capsys.readouterr().out

@@ -39,9 +39,9 @@ def test_rows_of_other_encoders_stay() -> None:
 
 
 def test_memory_is_predicted_for_what_a_dry_run_knows() -> None:
-    found = {case.key: case.predicted_bytes() for case in cases_of(TOY.workload(TemporalHead), TOY)}
-    assert found["GradCache 1.0"] is None
-    assert found["naive 1.0"] > found["SGS 1.0"] > 0
+    cases = {case.key: case for case in cases_of(TOY.workload(TemporalHead), TOY)}
+    assert cases["GradCache 1.0"].predicted_bytes() is None
+    assert cases["naive 1.0"].predicted_bytes() > cases["SGS 1.0"].predicted_bytes() > 0
 
 
 def test_what_does_not_fit_is_shown_as_such() -> None:
