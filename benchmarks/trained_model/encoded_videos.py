@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from examples.etad.data.dataset import Batch, VideoDataset, collate
+from examples.etad.detectors.etad.config import DetectorConfig
 from examples.etad.detectors.etad.losses import detection_loss
 from examples.etad.end_to_end import ETAD
-from examples.etad.settings.config import DetectorConfig
 from sgs.encoded_items import EncodedItems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ class Setting:
     def _encoder(self) -> tuple[nn.Module | None, nn.Module, int]:
         if self.encoder == NO_ENCODER:
             return None, nn.Identity(), FEATURE_CHANNELS
-        encoder = build_encoder(
+        encoder: Any = build_encoder(
             self.encoder,
             frames_per_snippet=self.frames_per_snippet,
             frame_size=self.frame_size,

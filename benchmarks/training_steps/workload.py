@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class Size:
         Args:
             loss_of: Makes the head and the loss for features of so many channels.
         """
-        encoder = build_encoder(
+        encoder: Any = build_encoder(
             self.encoder,
             frames_per_snippet=self.frames_per_snippet,
             frame_size=self.frame_size,
@@ -83,7 +84,7 @@ class Size:
             trunk=trunk,
             stem=stem,
             items=torch.randint(256, shape, dtype=torch.uint8),
-            loss_of=loss_of(int(encoder.feature_channels)),
+            loss_of=loss_of(encoder.feature_channels),
             micro_batch_size=self.micro_batch_size,
         )
 
