@@ -1,4 +1,4 @@
-"""Memory and operations behind the paper's tables 3, 5 and 6, and what this library makes of them.
+"""Memory and operations of the paper's tables 3, 5 and 6, and of this library's best settings.
 
     python benchmarks/paper_tables.py                 # all rows; no GPU needed
     python benchmarks/paper_tables.py --only "SGS"    # settings whose name begins so
@@ -8,12 +8,12 @@ streamed, the stem cached and the library's frozen batch normalization 3.0 GB; V
 snippets 7.4 GB instead of 4,242.
 
 Every row is a dry run of a whole training step at the paper's size: encoder, detector on 6 % of the
-proposals, AdamW. "paper" stands for a figure that the paper gives, measured on a V100.
+proposals, AdamW. "paper" is the figure of the paper, measured on a V100.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,73 +25,26 @@ from benchmarks.training_steps.dry_runs import NO_ENCODER, Setting
 GB = 1e9
 HEADLINE = "VideoMAE-L, 1,688 snippets"
 
-# The paper's K counts snippets of one video, of which there are four.
-TABLE_3: list[tuple[str, Setting, dict[str, float]]] = [
-    ("naive", Setting("naive"), {"flops": 100, "memory": 137, "time": 100}),
-    *(
-        (
-            f"SGS, K = {k}",
-            Setting(micro_batch_size=4 * k),
-            {"flops": 150, "memory": gb, "time": time},
-        )
-        for k, gb, time in ((8, 10.3, 180), (4, 6.6, 190), (2, 4.7, 194), (1, 3.8, 264))
-    ),
-    *(
-        (
-            f"SGS, K = 4, ratio {percent} %",
-            Setting(ratio=percent / 100),
-            {"flops": 50 + percent, "memory": 6.6, "time": time},
-        )
-        for percent, time in ((50, 137), (40, 121), (30, 114), (20, 101), (10, 91))
-    ),
-]
-TABLE_5: list[tuple[str, Setting, dict[str, float]]] = [
-    (
-        "pre-extracted features",
-        Setting("naive", encoder=NO_ENCODER),
-        {"forward": 0, "backward": 0, "memory": 1.2},
-    ),
-    # Two trainings after each other, with 30 % of the snippets each.
-    (
-        "multi-stage training",
-        Setting("naive", bank_ratio=0.3),
-        {"forward": 60, "backward": 60, "memory": 44},
-    ),
-    (
-        "feature bank",
-        Setting("naive", bank_ratio=0.3),
-        {"forward": 30, "backward": 30, "memory": 44},
-    ),
-    ("SGS", Setting(ratio=0.3), {"forward": 130, "backward": 30, "memory": 6.6}),
-    ("naive", Setting("naive"), {"forward": 100, "backward": 100, "memory": 137}),
-]
-TABLE_6: list[tuple[str, Setting, dict[str, float]]] = [
-    ("naive", Setting("naive"), {"memory": 137}),
-    ("SGS", Setting(ratio=0.3), {"memory": 6.6}),
-    ("checkpoint", Setting("naive", checkpoints_blocks=True), {"memory": 72}),
-    ("checkpoint of micro-batches", Setting("checkpointed"), {}),
-    ("checkpoint + SGS", Setting(ratio=0.3, checkpoints_blocks=True), {"memory": 4.8}),
-    ("mixed precision", Setting("naive", is_half=True), {"memory": 67}),
-    ("mixed precision + SGS", Setting(ratio=0.3, is_half=True), {"memory": 4.8}),
-    (
-        "checkpoint + mixed precision + SGS",
-        Setting(ratio=0.3, checkpoints_blocks=True, is_half=True),
-        {"memory": 4.0},
-    ),
-]
+
+class Entry(NamedTuple):
+    """A row of a table: its name, what is counted, and the figures of the paper."""
+
+    name: str
+    setting: Setting
+    paper: dict[str, float]
+
+
+def _entry(name: str, setting: Setting, **paper: float) -> Entry:
+    return Entry(name, setting, paper)
 
 
 def _ours(micro_batch_size: int, **others: Any) -> Setting:
-    return Setting(
-        micro_batch_size=micro_batch_size,
-        ratio=0.3,
-        is_streamed=True,
-        caches_stem=True,
-        has_torchs_batch_norm=False,
-        **others,
-    )
+    """Return the best setting: frames streamed, stem cached, the library's batch normalization."""
+    ours = Setting(ratio=0.3, is_streamed=True, caches_stem=True, has_torchs_batch_norm=False)
+    return replace(ours, micro_batch_size=micro_batch_size, **others)
 
 
+_LEAN: dict[str, Any] = {"checkpoints_blocks": True, "is_half": True}
 _HEADLINE = Setting(
     encoder="videomae_large",
     frozen_stages=0,
@@ -103,32 +56,59 @@ _HEADLINE = Setting(
     is_streamed=True,
     has_detector=False,
 )
-# What the library reaches with frames streamed, the outputs of the stem kept in host memory, and
-# frozen batch normalization that keeps no feature maps.
-OURS: list[tuple[str, Setting, dict[str, float]]] = [
-    (
-        "16 per pass, frames streamed only",
-        replace(_ours(16), caches_stem=False, has_torchs_batch_norm=True),
-        {},
-    ),
-    ("naive, frozen batch norm", Setting("naive", has_torchs_batch_norm=False), {}),
-    ("16 per pass, torch's batch norm", replace(_ours(16), has_torchs_batch_norm=True), {}),
-    ("16 per pass", _ours(16), {"memory": 6.6}),
-    ("4 per pass", _ours(4), {"memory": 3.8}),
-    ("1 per pass", _ours(1), {}),
+# The paper's K counts snippets of one video, of which there are four.
+TABLE_3 = [
+    _entry("naive", Setting("naive"), flops=100, memory=137, time=100),
     *(
-        (
-            f"{size} per pass, checkpoint + mixed precision",
-            _ours(size, checkpoints_blocks=True, is_half=True),
-            {"memory": 4.0} if size == 16 else {},
-        )
-        for size in (16, 4, 1)
+        _entry(f"SGS, K = {k}", Setting(micro_batch_size=4 * k), flops=150, memory=gb, time=time)
+        for k, gb, time in ((8, 10.3, 180), (4, 6.6, 190), (2, 4.7, 194), (1, 3.8, 264))
     ),
-    ("128 snippets per video", _ours(4, has_detector=False), {}),
-    ("4,096 snippets per video", _ours(4, has_detector=False, num_snippets=4096), {}),
-    (HEADLINE, _HEADLINE, {}),
-    (f"{HEADLINE}, naive", replace(_HEADLINE, method="naive"), {}),
-    (f"{HEADLINE}, checkpoint", replace(_HEADLINE, method="checkpointed"), {}),
+    *(
+        _entry(
+            f"SGS, K = 4, ratio {percent} %",
+            Setting(ratio=percent / 100),
+            flops=50 + percent,
+            memory=6.6,
+            time=time,
+        )
+        for percent, time in ((50, 137), (40, 121), (30, 114), (20, 101), (10, 91))
+    ),
+]
+_FEATURES, _BANK = Setting("naive", encoder=NO_ENCODER), Setting("naive", bank_ratio=0.3)
+TABLE_5 = [
+    _entry("pre-extracted features", _FEATURES, forward=0, backward=0, memory=1.2),
+    # Two trainings, one after the other, with 30 % of the snippets each.
+    _entry("multi-stage training", _BANK, forward=60, backward=60, memory=44),
+    _entry("feature bank", _BANK, forward=30, backward=30, memory=44),
+    _entry("SGS", Setting(ratio=0.3), forward=130, backward=30, memory=6.6),
+    _entry("naive", Setting("naive"), forward=100, backward=100, memory=137),
+]
+TABLE_6 = [
+    _entry("naive", Setting("naive"), memory=137),
+    _entry("SGS", Setting(ratio=0.3), memory=6.6),
+    _entry("checkpoint", Setting("naive", checkpoints_blocks=True), memory=72),
+    _entry("checkpoint of micro-batches", Setting("checkpointed")),
+    _entry("checkpoint + SGS", Setting(ratio=0.3, checkpoints_blocks=True), memory=4.8),
+    _entry("mixed precision", Setting("naive", is_half=True), memory=67),
+    _entry("mixed precision + SGS", Setting(ratio=0.3, is_half=True), memory=4.8),
+    _entry("checkpoint + mixed precision + SGS", Setting(ratio=0.3, **_LEAN), memory=4.0),
+]
+_STREAMED = _ours(16, caches_stem=False, has_torchs_batch_norm=True)
+OURS = [
+    _entry("16 per pass, frames streamed only", _STREAMED),
+    _entry("naive, frozen batch norm", Setting("naive", has_torchs_batch_norm=False)),
+    _entry("16 per pass, torch's batch norm", _ours(16, has_torchs_batch_norm=True)),
+    _entry("16 per pass", _ours(16), memory=6.6),
+    _entry("4 per pass", _ours(4), memory=3.8),
+    _entry("1 per pass", _ours(1)),
+    _entry("16 per pass, checkpoint + mixed precision", _ours(16, **_LEAN), memory=4.0),
+    _entry("4 per pass, checkpoint + mixed precision", _ours(4, **_LEAN)),
+    _entry("1 per pass, checkpoint + mixed precision", _ours(1, **_LEAN)),
+    _entry("128 snippets per video", _ours(4, has_detector=False)),
+    _entry("4,096 snippets per video", _ours(4, has_detector=False, num_snippets=4096)),
+    _entry(HEADLINE, _HEADLINE),
+    _entry(f"{HEADLINE}, naive", replace(_HEADLINE, method="naive")),
+    _entry(f"{HEADLINE}, checkpoint", replace(_HEADLINE, method="checkpointed")),
 ]
 TABLES = {"3": TABLE_3, "5": TABLE_5, "6": TABLE_6, "ours": OURS}
 
@@ -138,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="settings whose name begins so")
     arguments = parser.parse_args(argv)
     rows: list[Row] = []
-    # Settings stand in several tables and are counted once.
+    # Some settings are in several tables. Count them once.
     known: dict[Setting, Row] = {}
     for table, entries in TABLES.items():
         for name, setting, paper in entries:
