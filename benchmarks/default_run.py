@@ -1,4 +1,4 @@
-"""What the example's default run reaches, over seeds, and what its parts contribute.
+"""The mAP of the example's default run over seeds, and the share of its parts.
 
     python benchmarks/default_run.py                    # all rows, then the table
     python benchmarks/default_run.py --seeds 0 --set train.epochs=1

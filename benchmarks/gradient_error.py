@@ -1,6 +1,6 @@
-"""How far the sampled gradient of the encoder is from the full one, by strategy.
+"""The error of the sampled gradient of the encoder, by strategy.
 
-    python examples/etad/train.py                  # the model that is looked at
+    python examples/etad/train.py                  # trains the model
     python benchmarks/gradient_error.py            # runs/synthetic/checkpoint.pt, and untrained
 
 Last result, at ratio 30 % with weights, over 40 videos: `GradientNorm` has 0.31 (0.26 to 0.36) of

@@ -20,32 +20,32 @@ import torch
 from benchmarks.measuring.arguments import parser_of
 from benchmarks.measuring.conditions import conditions
 from benchmarks.measuring.rows import RESULTS, Row, write_rows
-from benchmarks.training_steps.dry_runs import NO_ENCODER, Setting
+from benchmarks.training_steps.dry_runs import NO_ENCODER, DryRun
 
 GB = 1e9
-HEADLINE = "VideoMAE-L, 1,688 snippets"
+LONG_VIDEO = "VideoMAE-L, 1,688 snippets"
 
 
 class Entry(NamedTuple):
     """A row of a table: its name, what is counted, and the figures of the paper."""
 
     name: str
-    setting: Setting
+    setting: DryRun
     paper: dict[str, float]
 
 
-def _entry(name: str, setting: Setting, **paper: float) -> Entry:
+def _entry(name: str, setting: DryRun, **paper: float) -> Entry:
     return Entry(name, setting, paper)
 
 
-def _ours(micro_batch_size: int, **others: Any) -> Setting:
+def _ours(micro_batch_size: int, **others: Any) -> DryRun:
     """Return the best setting: frames streamed, stem cached, the library's batch normalization."""
-    ours = Setting(ratio=0.3, is_streamed=True, caches_stem=True, has_torchs_batch_norm=False)
+    ours = DryRun(ratio=0.3, is_streamed=True, caches_stem=True, has_torchs_batch_norm=False)
     return replace(ours, micro_batch_size=micro_batch_size, **others)
 
 
 _LEAN: dict[str, Any] = {"checkpoints_blocks": True, "is_half": True}
-_HEADLINE = Setting(
+_LONG_VIDEO = DryRun(
     encoder="videomae_large",
     frozen_stages=0,
     micro_batch_size=1,
@@ -58,15 +58,15 @@ _HEADLINE = Setting(
 )
 # The paper's K counts snippets of one video, of which there are four.
 TABLE_3 = [
-    _entry("naive", Setting("naive"), flops=100, memory=137, time=100),
+    _entry("naive", DryRun("naive"), flops=100, memory=137, time=100),
     *(
-        _entry(f"SGS, K = {k}", Setting(micro_batch_size=4 * k), flops=150, memory=gb, time=time)
+        _entry(f"SGS, K = {k}", DryRun(micro_batch_size=4 * k), flops=150, memory=gb, time=time)
         for k, gb, time in ((8, 10.3, 180), (4, 6.6, 190), (2, 4.7, 194), (1, 3.8, 264))
     ),
     *(
         _entry(
             f"SGS, K = 4, ratio {percent} %",
-            Setting(ratio=percent / 100),
+            DryRun(ratio=percent / 100),
             flops=50 + percent,
             memory=6.6,
             time=time,
@@ -74,29 +74,29 @@ TABLE_3 = [
         for percent, time in ((50, 137), (40, 121), (30, 114), (20, 101), (10, 91))
     ),
 ]
-_FEATURES, _BANK = Setting("naive", encoder=NO_ENCODER), Setting("naive", bank_ratio=0.3)
+_FEATURES, _BANK = DryRun("naive", encoder=NO_ENCODER), DryRun("naive", bank_ratio=0.3)
 TABLE_5 = [
     _entry("pre-extracted features", _FEATURES, forward=0, backward=0, memory=1.2),
     # Two trainings, one after the other, with 30 % of the snippets each.
     _entry("multi-stage training", _BANK, forward=60, backward=60, memory=44),
     _entry("feature bank", _BANK, forward=30, backward=30, memory=44),
-    _entry("SGS", Setting(ratio=0.3), forward=130, backward=30, memory=6.6),
-    _entry("naive", Setting("naive"), forward=100, backward=100, memory=137),
+    _entry("SGS", DryRun(ratio=0.3), forward=130, backward=30, memory=6.6),
+    _entry("naive", DryRun("naive"), forward=100, backward=100, memory=137),
 ]
 TABLE_6 = [
-    _entry("naive", Setting("naive"), memory=137),
-    _entry("SGS", Setting(ratio=0.3), memory=6.6),
-    _entry("checkpoint", Setting("naive", checkpoints_blocks=True), memory=72),
-    _entry("checkpoint of micro-batches", Setting("checkpointed")),
-    _entry("checkpoint + SGS", Setting(ratio=0.3, checkpoints_blocks=True), memory=4.8),
-    _entry("mixed precision", Setting("naive", is_half=True), memory=67),
-    _entry("mixed precision + SGS", Setting(ratio=0.3, is_half=True), memory=4.8),
-    _entry("checkpoint + mixed precision + SGS", Setting(ratio=0.3, **_LEAN), memory=4.0),
+    _entry("naive", DryRun("naive"), memory=137),
+    _entry("SGS", DryRun(ratio=0.3), memory=6.6),
+    _entry("checkpoint", DryRun("naive", checkpoints_blocks=True), memory=72),
+    _entry("checkpoint of micro-batches", DryRun("checkpointed")),
+    _entry("checkpoint + SGS", DryRun(ratio=0.3, checkpoints_blocks=True), memory=4.8),
+    _entry("mixed precision", DryRun("naive", is_half=True), memory=67),
+    _entry("mixed precision + SGS", DryRun(ratio=0.3, is_half=True), memory=4.8),
+    _entry("checkpoint + mixed precision + SGS", DryRun(ratio=0.3, **_LEAN), memory=4.0),
 ]
 _STREAMED = _ours(16, caches_stem=False, has_torchs_batch_norm=True)
 OURS = [
     _entry("16 per pass, frames streamed only", _STREAMED),
-    _entry("naive, frozen batch norm", Setting("naive", has_torchs_batch_norm=False)),
+    _entry("naive, frozen batch norm", DryRun("naive", has_torchs_batch_norm=False)),
     _entry("16 per pass, torch's batch norm", _ours(16, has_torchs_batch_norm=True)),
     _entry("16 per pass", _ours(16), memory=6.6),
     _entry("4 per pass", _ours(4), memory=3.8),
@@ -106,9 +106,9 @@ OURS = [
     _entry("1 per pass, checkpoint + mixed precision", _ours(1, **_LEAN)),
     _entry("128 snippets per video", _ours(4, has_detector=False)),
     _entry("4,096 snippets per video", _ours(4, has_detector=False, num_snippets=4096)),
-    _entry(HEADLINE, _HEADLINE),
-    _entry(f"{HEADLINE}, naive", replace(_HEADLINE, method="naive")),
-    _entry(f"{HEADLINE}, checkpoint", replace(_HEADLINE, method="checkpointed")),
+    _entry(LONG_VIDEO, _LONG_VIDEO),
+    _entry(f"{LONG_VIDEO}, naive", replace(_LONG_VIDEO, method="naive")),
+    _entry(f"{LONG_VIDEO}, checkpoint", replace(_LONG_VIDEO, method="checkpointed")),
 ]
 TABLES = {"3": TABLE_3, "5": TABLE_5, "6": TABLE_6, "ours": OURS}
 
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     rows: list[Row] = []
     # Some settings are in several tables. Count them once.
-    known: dict[Setting, Row] = {}
+    known: dict[DryRun, Row] = {}
     for table, entries in TABLES.items():
         for name, setting, paper in entries:
             if not name.startswith(arguments.only):

@@ -1,6 +1,6 @@
-"""What each strategy picks, of the snippets and of the proposals of the trained example.
+"""The snippets and proposals that each strategy picks, with the trained example.
 
-    python examples/etad/train.py                  # the model that is looked at
+    python examples/etad/train.py                  # trains the model
     python benchmarks/picked_items.py              # runs/synthetic/checkpoint.pt
 
 Last result, over 120 videos: `FarthestPoint` picks 1.63 (1.54 to 1.73) times as many snippets in

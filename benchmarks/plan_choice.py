@@ -2,9 +2,9 @@
 
     python benchmarks/plan_choice.py
 
-For each encoder and budget, a sampler with `memory_budget` trains until it has settled. Then all
-micro-batch sizes with all numbers of kept graphs whose measured peak is within the budget are timed
-in one run with its choice, on one CPU core.
+For each encoder and budget, a sampler with `memory_budget` trains until it has settled. Then its
+choice is timed on one CPU core, in turn with all micro-batch sizes and numbers of kept graphs whose
+measured peak is within the budget.
 """
 
 import statistics
@@ -32,7 +32,7 @@ SIZES = (
     Size("resnet50_tsm", 2, 16, 8, 32, 1, 1),
     Size("videomae_small", 4, 16, 8, 32, 1, 1),
 )
-# Of the least that a step takes: one item at a time and nothing kept.
+# Multiples of the least memory of a step: one item at a time, no graph kept.
 BUDGETS = (1.3, 2.5)
 # Until the sampler has tried its sizes.
 SETTLING = 12
@@ -112,7 +112,7 @@ def choices(num_items: int) -> Iterator[Choice]:
 
 
 def chosen_for(workload: Workload, budget: int) -> Choice:
-    """Return what a sampler with this budget settles on."""
+    """Return the settings that a sampler with this budget settles on."""
     sampler = SequentialGradientSampler(
         workload.trunk, frozen_stem=workload.stem, ratio=RATIO, memory_budget=budget
     )
@@ -128,7 +128,7 @@ def step(sampler: SequentialGradientSampler, workload: Workload) -> None:
 
 
 def peak_bytes(workload: Workload, choice: Choice) -> int:
-    """Return the most bytes that the tensors of a real step take."""
+    """Return the peak bytes of all tensors in a real step."""
     counter, sampler = LiveBytes(), choice.sampler(workload)
     held: list[Tensor] = [
         workload.items,

@@ -1,4 +1,4 @@
-"""What a training step costs in time, against naive training and what people use instead.
+"""The time of a training step, against naive training and what people use instead.
 
     python benchmarks/sgs_time.py                    # three encoders at sizes for a CPU core
     python benchmarks/sgs_time.py --device cuda      # TSM-ResNet50 at the paper's size, with memory

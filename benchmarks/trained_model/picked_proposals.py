@@ -25,7 +25,7 @@ class Proposals:
     """The dense map of one video.
 
     Attributes:
-        features: The snippets', as the encoder returned them.
+        features: Outputs of the encoder, of the snippets.
         gt_segments: The actions, normalised.
         max_duration: Longest proposal, in snippets.
     """

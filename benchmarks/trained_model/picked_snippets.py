@@ -22,7 +22,7 @@ class Snippets:
     """The snippets of one video.
 
     Attributes:
-        features: What the encoder returned.
+        features: Outputs of the encoder.
         gradient_norm: Norms of the gradients of the loss with respect to the features.
         gt_segments: The actions, normalised.
     """

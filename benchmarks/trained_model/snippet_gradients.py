@@ -1,4 +1,4 @@
-"""What each snippet of a video contributes to the gradient of the encoder."""
+"""The gradient of the encoder, split by the snippets of a video."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class SnippetGradients:
     """The snippets of one video.
 
     Attributes:
-        gram: Products of the snippets' gradients of the encoder's parameters: all that errors of
-            weighted sums depend on.
-        features: What the encoder returned.
+        gram: Dot products of the gradients of the encoder's parameters, one gradient per snippet.
+            Errors of weighted sums depend on nothing else.
+        features: Outputs of the encoder.
         gradient_norm: Norms of the gradients of the loss with respect to the features.
     """
 
@@ -32,8 +32,8 @@ class SnippetGradients:
         """Back-propagate each item of a call on its own.
 
         Args:
-            encoded: The first pass over one video, whose features have their gradient.
-            sampler: What encoded it.
+            encoded: The first pass over one video, with the gradient of its features.
+            sampler: The sampler that encoded it.
         """
         gradient = encoded.features.grad[0]
         rows = torch.stack(

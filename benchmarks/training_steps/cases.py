@@ -12,7 +12,7 @@ from benchmarks.training_steps.workload import Size, Workload
 from sgs import SequentialGradientSampler, estimate
 
 RATIOS = (1.0, 0.3, 0.1)
-# What is compared with at any ratio; a hand-written loop only where its ratio is the same.
+# References for every ratio. The hand-written loop is a reference for its own ratio only.
 FULL: dict[str, Callable[[Workload], None]] = {
     "naive": methods.naive,
     "checkpoint": methods.checkpointed,
@@ -20,7 +20,7 @@ FULL: dict[str, Callable[[Workload], None]] = {
     "GradCache": methods.grad_cache,
 }
 HAND_WRITTEN = "hand-written Alg. 1"
-# What a dry run calls them.
+# Names of methods in `sgs.estimate`.
 _PREDICTED = {"naive": "naive", "checkpoint": "checkpointed"}
 
 

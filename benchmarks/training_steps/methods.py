@@ -1,7 +1,7 @@
-"""The ways to train an encoder on more items than fit: what people write, and the sampler.
+"""Ways to train an encoder on more items than fit: hand-written ones, and the sampler.
 
 Each computes the gradients of one step, head and loss included, and leaves them in `.grad`. At
-`ratio=1` all of them compute the same gradients, which a test proves.
+`ratio=1` all of them compute the same gradients, as a test proves.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def checkpointed(workload: Workload) -> None:
 
 
 def checkpointed_behind_stem(workload: Workload) -> None:
-    """The same by someone who notes that the frozen stem need not be recomputed."""
+    """The same, without recomputing the frozen stem."""
     assert workload.stem is not None
     features = []
     for part in workload.items.split(workload.micro_batch_size):

@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks import paper_tables
 from benchmarks.document import BENCHMARKS
 from benchmarks.measuring.rows import read_rows
-from benchmarks.training_steps.dry_runs import NO_ENCODER, Setting
+from benchmarks.training_steps.dry_runs import NO_ENCODER, DryRun
 from examples.etad.encoders.build import build_encoder
 from sgs.planning.estimate.live_bytes import LiveBytes
 
@@ -21,10 +21,10 @@ def test_script_runs_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = [
-        ("naive", Setting("naive", **TOY), {"memory": 137}),
-        ("SGS", Setting(micro_batch_size=32, ratio=0.5, **ENCODER), {}),
-        ("bank", Setting("naive", bank_ratio=0.25, **TOY), {}),
-        ("features", Setting("naive", encoder=NO_ENCODER, **TOY), {}),
+        ("naive", DryRun("naive", **TOY), {"memory": 137}),
+        ("SGS", DryRun(micro_batch_size=32, ratio=0.5, **ENCODER), {}),
+        ("bank", DryRun("naive", bank_ratio=0.25, **TOY), {}),
+        ("features", DryRun("naive", encoder=NO_ENCODER, **TOY), {}),
     ]
     path = tmp_path / "rows.json"
     monkeypatch.setattr(paper_tables, "TABLES", {"3": entries})
@@ -42,7 +42,7 @@ def test_script_runs_at_toy_size(
 
 def test_settings_of_naive_training_change_what_their_names_say() -> None:
     naive, half, lean, recomputed = (
-        Setting("naive", **ENCODER, **option).row()
+        DryRun("naive", **ENCODER, **option).row()
         for option in (
             {},
             {"is_half": True},
@@ -59,7 +59,7 @@ def test_settings_of_naive_training_change_what_their_names_say() -> None:
 
 def test_settings_of_the_sampler_change_what_their_names_say() -> None:
     base, streamed, cached = (
-        Setting(micro_batch_size=32, ratio=0.5, **ENCODER, **option).row()
+        DryRun(micro_batch_size=32, ratio=0.5, **ENCODER, **option).row()
         for option in ({}, {"is_streamed": True}, {"is_streamed": True, "caches_stem": True})
     )
     assert streamed["bytes_by_category"]["items"] < base["bytes_by_category"]["items"]
