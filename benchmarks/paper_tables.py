@@ -117,6 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--only", default="", help="settings whose name begins so")
     arguments = parser.parse_args(argv)
+    found = conditions(torch.device("cpu"))
+    # Nothing is timed: the machine does not matter.
+    shared = {name: found[name] for name in ("torch", "commit", "is_dirty")}
     rows: list[Row] = []
     # Some settings are in several tables. Count them once.
     known: dict[DryRun, Row] = {}
@@ -126,17 +129,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 continue
             if setting not in known:
                 known[setting] = setting.row()
-            row = {"table": table, "name": name, "paper": paper, **known[setting]}
-            rows.append({**row, **_conditions()})
+            row = {"table": table, "name": name, "paper": paper, **known[setting], **shared}
+            rows.append(row)
             memory = f"{row['peak_bytes'] / GB:.2f} GB"
             print(f"table {table:5} {name:45} {memory:>10} {paper.get('memory', '-'):>8}")
     write_rows(arguments.results or RESULTS / "paper_tables.json", rows)
-
-
-def _conditions() -> Row:
-    found = conditions(torch.device("cpu"))
-    # Nothing is timed: where it runs does not matter.
-    return {name: found[name] for name in ("torch", "commit", "is_dirty")}
 
 
 if __name__ == "__main__":
