@@ -1,4 +1,4 @@
-"""What each snippet of a video contributes to the gradient of the encoder."""
+"""The gradient of the encoder, split by the snippets of a video."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sgs.encoded_items import EncodedItems
 
 
 @dataclass(frozen=True)
-class Contributions:
+class SnippetGradients:
     """The snippets of one video.
 
     Attributes:
-        gram: Products of the snippets' gradients of the encoder's parameters: all that errors of
-            weighted sums depend on.
-        features: What the encoder returned.
+        gram: Dot products of the gradients of the encoder's parameters, one gradient per snippet.
+            Errors of weighted sums depend on nothing else.
+        features: Outputs of the encoder.
         gradient_norm: Norms of the gradients of the loss with respect to the features.
     """
 
@@ -28,12 +28,12 @@ class Contributions:
     gradient_norm: Float[Tensor, " snippets"]
 
     @classmethod
-    def of(cls, encoded: EncodedItems, sampler: SequentialGradientSampler) -> Contributions:
+    def of(cls, encoded: EncodedItems, sampler: SequentialGradientSampler) -> SnippetGradients:
         """Back-propagate each item of a call on its own.
 
         Args:
-            encoded: The first pass over one video, whose features have their gradient.
-            sampler: What encoded it.
+            encoded: The first pass over one video, with the gradient of its features.
+            sampler: The sampler that encoded it.
         """
         gradient = encoded.features.grad[0]
         rows = torch.stack(

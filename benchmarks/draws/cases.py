@@ -1,4 +1,4 @@
-"""The strategies of `samplers`, and what people use instead."""
+"""The cases of `sampler_time.py`: the strategies of `samplers`, and their peers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ STRATEGIES: dict[str, AbstractSampler] = {
     FARTHEST: FarthestPoint(start=0),
     "GradientNorm": GradientNorm(),
 }
-# Beyond, a call takes 10 s to minutes on a CPU core.
+# The most items for each: with more, a call takes 10 s to minutes on a CPU core.
 _LARGEST = {
     ("Block", PROBABILITY): HEADLINE.num_items,
     ("KernelDPP", SAMPLE): LARGEST_KERNEL,
@@ -62,14 +62,14 @@ _LARGEST = {
 
 @dataclass(frozen=True)
 class Draw:
-    """One thing that is timed.
+    """One case: a strategy or a peer, and what it computes.
 
     Attributes:
-        method: Its name.
+        method: Name of the strategy or peer.
         what: `SAMPLE` or `PROBABILITY`.
-        run: Does it.
+        run: Computes it once.
         unavailable: Why it cannot be timed here, or None.
-        is_slow: Whether it takes minutes, so that it is timed once.
+        is_slow: Whether it takes minutes and is timed once only.
     """
 
     method: str
@@ -85,22 +85,17 @@ class Draw:
     @property
     def is_farthest_point(self) -> bool:
         """Whether it chooses by the same rule as `FarthestPoint(start=0)`."""
-        return self.method in (
-            FARTHEST,
-            FARTHEST_CLUSTER,
-            TORCH_CLUSTER,
-            TORCH_CLUSTER_64,
-            FPSAMPLE,
-        )
+        peers = (TORCH_CLUSTER, TORCH_CLUSTER_64, FPSAMPLE)
+        return self.method in (FARTHEST, FARTHEST_CLUSTER, *peers)
 
 
 def draws_of(setting: Setting, candidates: Candidates, *, with_dppy: bool) -> list[Draw]:
-    """Return all that is timed on these candidates.
+    """Return all cases of these candidates.
 
     Args:
-        setting: What the candidates were made from.
-        candidates: What is chosen from.
-        with_dppy: Whether DPPy is called also where it takes long, with a full kernel only once.
+        setting: The setting that the candidates were made from.
+        candidates: The items to choose from.
+        with_dppy: Whether to call DPPy even where it takes long.
     """
     draws = [*_ours(setting, candidates), *_peers(setting, candidates)]
     return [_with_reason(draw, setting, candidates, with_dppy=with_dppy) for draw in draws]
@@ -120,7 +115,7 @@ def _ours(setting: Setting, candidates: Candidates) -> Iterator[Draw]:
 
 
 def _farthest_cluster(candidates: Candidates, count: int) -> Tensor:
-    # Made here, because without the package it cannot be made.
+    # Not among `STRATEGIES`: the constructor raises without the package.
     return FarthestPoint(start=0, backend="torch_cluster").sample(candidates, count)
 
 

@@ -1,9 +1,10 @@
-"""What all ways of training are compared on: an encoder, its items, and a loss."""
+"""The common input of all ways of training: an encoder, its items, and a loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,14 @@ from examples.etad.encoders.split import split_encoder
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """A step's ingredients.
+class Workload:
+    """One training step without its method.
 
     Attributes:
-        trunk: The part of the encoder that trains.
-        stem: The part in front of it that does not; None if there is none.
+        trunk: The trained part of the encoder.
+        stem: The frozen part before it; None if there is none.
         items: All items of the step, `[N, ...]`.
-        loss_of: Head and loss: maps the features of all items to a number.
+        loss_of: Head and loss, from the features of all items to a number.
         micro_batch_size: Items per encoder call.
     """
 
@@ -44,17 +45,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is to encode.
+    """Encoder and sizes of a workload.
 
     Attributes:
-        encoder: Its name in the example.
-        frozen_stages: Its first stages that do not train.
+        encoder: Name of the encoder in the example.
+        frozen_stages: Number of its first stages that do not train.
         num_items: Snippets, of all videos.
         frames_per_snippet: Frames of each.
         frame_size: Height and width of each frame.
         micro_batch_size: Snippets per encoder call.
-        forward_micro_batch_size: Likewise, where no graph is kept and it may differ.
-        num_videos: Videos among which the snippets are shared out.
+        forward_micro_batch_size: Snippets per encoder call without a graph, in one of the cases.
+        num_videos: Videos that the snippets belong to, the same number each.
     """
 
     encoder: str
@@ -66,24 +67,24 @@ class Size:
     forward_micro_batch_size: int
     num_videos: int = 1
 
-    def problem(self, loss_of: Callable[[int], Callable[[Tensor], Tensor]]) -> Problem:
+    def workload(self, loss_of: Callable[[int], Callable[[Tensor], Tensor]]) -> Workload:
         """Build it on torch's default device, with weights and pixels from its generator.
 
         Args:
-            loss_of: Makes the head and the loss for features of so many channels.
+            loss_of: Makes head and loss from the number of channels of the features.
         """
-        encoder = build_encoder(
+        encoder: Any = build_encoder(
             self.encoder,
             frames_per_snippet=self.frames_per_snippet,
             frame_size=self.frame_size,
         )
         stem, trunk = split_encoder(encoder, self.frozen_stages)
         shape = (self.num_items, 3, self.frames_per_snippet, self.frame_size, self.frame_size)
-        return Problem(
+        return Workload(
             trunk=trunk,
             stem=stem,
             items=torch.randint(256, shape, dtype=torch.uint8),
-            loss_of=loss_of(int(encoder.feature_channels)),
+            loss_of=loss_of(encoder.feature_channels),
             micro_batch_size=self.micro_batch_size,
         )
 
@@ -91,7 +92,7 @@ class Size:
 class TemporalHead(nn.Module):
     """A convolution over time and a mean square: a head that costs next to nothing.
 
-    What is compared is the encoder's training, which a large head would only dilute.
+    A larger head would dilute the differences between the ways to train the encoder.
 
     Args:
         channels: Channels of the features.
