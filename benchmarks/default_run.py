@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from examples.etad.data.open import find_videos
+from examples.etad.data.from_settings import find_videos
 from examples.etad.settings.loading import load_config
 from examples.etad.train import DEFAULT_CONFIG
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from examples.etad.data.annotations.activitynet import VideoAnnotation
 from examples.etad.data.dataset import collate
-from examples.etad.data.open import open_dataset
-from examples.etad.data.video.frames import probe
+from examples.etad.data.from_settings import open_dataset
+from examples.etad.data.video.decoding import probe
 from examples.etad.end_to_end import ETAD
-from examples.etad.evaluation.prediction import Prediction, predict
+from examples.etad.evaluation.inference import Prediction, predict
 from examples.etad.pictures.timeline import plot_timeline
 from examples.etad.settings.loading import config_from
 from examples.etad.training.checkpoint import load_checkpoint

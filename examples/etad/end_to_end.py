@@ -11,10 +11,10 @@ from aps import ProposalSampler
 from examples.etad.detectors.etad.detector import Detector
 from examples.etad.detectors.etad.output import DetectorOutput
 from examples.etad.encoders.build import build_encoder
+from examples.etad.encoders.frozen_stages import split_encoder
 from examples.etad.encoders.pretrained import load_pretrained
-from examples.etad.encoders.split import split_encoder
 from examples.etad.settings.config import Config, EncoderConfig
-from examples.etad.settings.strategies import build_strategy
+from examples.etad.settings.sampler_names import build_strategy
 from sgs import SequentialGradientSampler, SourceBatch
 
 

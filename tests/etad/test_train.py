@@ -14,6 +14,8 @@ from examples.etad.data.rendered.render import render_dataset
 from examples.etad.end_to_end import ETAD
 from examples.etad.settings.loading import load_config, override
 from examples.etad.training.checkpoint import load_checkpoint
+from examples.etad.training.finite_checks import check_finite
+from examples.etad.training.loop import Run
 
 SETTINGS = [
     "data.render_training=5",
@@ -80,18 +82,18 @@ def test_resumed_run_ends_as_if_it_had_not_been_interrupted(
     finished: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_checkpoint(finished / "checkpoint.pt")
-    original = train.Run.train_epoch
+    original = Run.train_epoch
 
-    def fails_in_second_epoch(self: train.Run, progress: Any) -> dict[str, float]:
+    def fails_in_second_epoch(self: Run, progress: Any) -> dict[str, float]:
         if self.epoch == 1:
             raise KeyboardInterrupt
         return original(self, progress)
 
-    monkeypatch.setattr(train.Run, "train_epoch", fails_in_second_epoch)
+    monkeypatch.setattr(Run, "train_epoch", fails_in_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path, videos)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 1
-    monkeypatch.setattr(train.Run, "train_epoch", original)
+    monkeypatch.setattr(Run, "train_epoch", original)
     main(train, "--output", str(tmp_path), "--resume")
     resumed = load_checkpoint(tmp_path / "checkpoint.pt")
     for name, weight in whole["model"].items():
@@ -209,7 +211,7 @@ def test_own_annotations_train_and_a_broken_file_is_named_before_the_first_step(
 
 def test_non_finite_loss_names_the_videos() -> None:
     with pytest.raises(FloatingPointError, match=r"the loss is nan for the videos \['a', 'b'\]"):
-        train.check_finite(torch.tensor(torch.nan), ["a", "b"])
+        check_finite(torch.tensor(torch.nan), ["a", "b"])
 
 
 def test_evaluate_repeats_the_result_of_the_run(finished: Path, tmp_path: Path) -> None:

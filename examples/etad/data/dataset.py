@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from examples.etad.data.annotations.activitynet import VideoAnnotation
 from examples.etad.data.snippets.augmentation import Augmentation, View, centre_view, draw_view
+from examples.etad.data.snippets.reader import Clip, ClipReader
 from examples.etad.data.snippets.source import SnippetSource
-from examples.etad.data.snippets.video_frames import Clip, ClipReader
 from sgs import SourceBatch
 
 

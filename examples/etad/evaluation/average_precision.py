@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from examples.etad.detections import Detections, GroundTruth
 from examples.etad.evaluation.matching import match_detections
 from examples.etad.evaluation.report import (
     DetectionMetrics as DetectionMetrics,
     format_markdown as format_markdown,
     format_table as format_table,
 )
+from examples.etad.segments import Detections, GroundTruth
 
 ACTIVITYNET_TIOU = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 THUMOS_TIOU = (0.3, 0.4, 0.5, 0.6, 0.7)

@@ -9,7 +9,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from examples.etad.detections import Detections, GroundTruth
 from examples.etad.pictures.figure_file import check_figure_path, save_figure
 from examples.etad.pictures.figure_text import shorten, text_width_inch
 from examples.etad.pictures.time_axis import label_time_axis
@@ -28,6 +27,7 @@ from examples.etad.pictures.timeline_bars import (
     shade,
 )
 from examples.etad.pictures.timeline_layout import Panels, lay_out
+from examples.etad.segments import Detections, GroundTruth
 
 
 def plot_timeline(

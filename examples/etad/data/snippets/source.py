@@ -6,7 +6,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from examples.etad.data.snippets.augmentation import View
-from examples.etad.data.snippets.video_frames import Clip
+from examples.etad.data.snippets.reader import Clip
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from examples.etad.detectors.etad.boundary import BoundaryEvaluation
+from examples.etad.detectors.etad.boundary_evaluation import BoundaryEvaluation
 from examples.etad.detectors.etad.config import DetectorConfig
-from examples.etad.detectors.etad.enhancement import FeatureEnhancement
+from examples.etad.detectors.etad.feature_enhancement import FeatureEnhancement
 from examples.etad.detectors.etad.output import DetectorOutput, StageOutput, concatenate
 from examples.etad.detectors.etad.proposal_evaluation import ProposalEvaluation
 

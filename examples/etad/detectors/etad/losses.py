@@ -1,7 +1,6 @@
 """The losses of the detector (supplement A.3, equation 1).
 
-The promises of `examples.etad.detectors.etad.balancing` hold for all of them: single precision,
-finite, connected.
+The promises of `balanced_losses.py` hold for all of them: single precision, finite, connected.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aps.tiou import paired_tiou
-from examples.etad.detectors.etad.balancing import (
+from examples.etad.detectors.etad.balanced_losses import (
     balanced_bce,
     masked_mean,
     tiou_regression,

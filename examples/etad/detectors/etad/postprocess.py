@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from examples.etad.detections import Detections
 from examples.etad.detectors.etad.boundary_gate import (
     boundary_mask as boundary_mask,
     containing_snippet,
     pass_boundary_gate,
 )
-from examples.etad.detectors.etad.decoding_config import PostprocessConfig as PostprocessConfig
+from examples.etad.detectors.etad.postprocess_config import PostprocessConfig as PostprocessConfig
 from examples.etad.detectors.soft_nms import soft_nms as soft_nms
+from examples.etad.segments import Detections
 
 _DEFAULT = PostprocessConfig()
 

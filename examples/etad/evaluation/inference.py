@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from examples.etad.detections import Detections
-from examples.etad.detectors.etad.decoding import postprocess
-from examples.etad.detectors.etad.decoding_config import PostprocessConfig
 from examples.etad.detectors.etad.output import DetectorOutput
+from examples.etad.detectors.etad.postprocess import postprocess
+from examples.etad.detectors.etad.postprocess_config import PostprocessConfig
 from examples.etad.end_to_end import ETAD
+from examples.etad.segments import Detections
 
 
 @dataclass(frozen=True, eq=False)
