@@ -79,9 +79,8 @@ class VideoDataset(Dataset[Item]):
         duration_tolerance: float = 0.05,
     ) -> None:
         size = _check_size(frame_size, resize_size or (frame_size, frame_size))
-        self.annotations = tuple(annotations)
+        self.annotations, self.augmentation = tuple(annotations), augmentation
         self.frame_size, self.resize_size = frame_size, size
-        self.augmentation = augmentation
         self._labels = _number_labels(self.annotations, tuple(classes))
         self._reader = ClipReader(
             num_snippets=num_snippets,

@@ -36,4 +36,5 @@ class SnippetSource:
         """
         position = self.clip.index[index]
         frames = self.view.apply(self.clip.pixels[position.flatten()])
-        return frames.unflatten(0, position.shape).transpose(1, 2).contiguous()
+        snippets: Tensor = frames.unflatten(0, position.shape)
+        return snippets.transpose(1, 2).contiguous()

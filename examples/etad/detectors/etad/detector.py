@@ -1,5 +1,8 @@
 """The ETAD detector (paper section 3.1, supplement A)."""
 
+from collections.abc import Iterable
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -79,7 +82,8 @@ class Detector(nn.Module):
             )
         enhanced = self.enhancement(features.transpose(1, 2))
         startness, endness = self.boundary(enhanced)
-        sequences = [stage.sequence(enhanced) for stage in self.stages]
+        stages = cast("Iterable[ProposalEvaluation]", self.stages)
+        sequences = [stage.sequence(enhanced) for stage in stages]
         chunks = proposals.detach().split(proposal_chunk_size or proposals.shape[1], dim=1)
         parts = [self._cascade(sequences, chunk) for chunk in chunks]
         return DetectorOutput(
