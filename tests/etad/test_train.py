@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,51 +9,11 @@ import pytest
 import torch
 
 from examples.etad import detect, evaluate, train
-from examples.etad.data.rendered.render import render_dataset
 from examples.etad.end_to_end import ETAD
 from examples.etad.settings.loading import load_config, override
 from examples.etad.training.checkpoint import load_checkpoint
-from examples.etad.training.finite_checks import check_finite
 from examples.etad.training.loop import Run
-
-SETTINGS = [
-    "data.render_training=5",
-    "data.render_validation=2",
-    "data.render_frames=64",
-    "data.num_snippets=16",
-    "data.frames_per_snippet=4",
-    "data.frame_size=16",
-    "train.batch_size=2",
-    "train.epochs=2",
-    "train.warmup_steps=2",
-    "detector.hidden_channels=32",
-    "detector.lstm_channels=16",
-    "detector.norm_groups=4",
-    "detector.roi_channels=8",
-    "detector.trunk_size=16",
-    "detector.head_size=8",
-    "encoder.channels=16",
-]
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "synthetic"
-    render_dataset(folder, seed=0, num_training=5, num_validation=2, num_frames=64, progress=False)
-    return folder
-
-
-def main(script: Any, *arguments: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [script.__name__, *arguments])
-        script.main()
-
-
-def start(folder: Path, videos: Path, *extra: str) -> dict[str, Any]:
-    """Run train.py with the tiny settings; return its checkpoint."""
-    settings = [f"data.render_folder={videos}", *SETTINGS, *extra]
-    main(train, "--output", str(folder), *(x for s in settings for x in ("--set", s)))
-    return load_checkpoint(folder / "checkpoint.pt")
+from tests.etad.tiny_run import SETTINGS, main, start
 
 
 @pytest.fixture(scope="module")
@@ -207,11 +166,6 @@ def test_own_annotations_train_and_a_broken_file_is_named_before_the_first_step(
     with pytest.raises(ValueError, match=r"training_001\.mp4"):
         start(tmp_path / "bad", videos, *paths)
     assert not (tmp_path / "bad" / "checkpoint.pt").exists()
-
-
-def test_non_finite_loss_names_the_videos() -> None:
-    with pytest.raises(FloatingPointError, match=r"the loss is nan for the videos \['a', 'b'\]"):
-        check_finite(torch.tensor(torch.nan), ["a", "b"])
 
 
 def test_evaluate_repeats_the_result_of_the_run(finished: Path, tmp_path: Path) -> None:

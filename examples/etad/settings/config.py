@@ -1,5 +1,6 @@
 """The settings of a run."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -130,6 +131,9 @@ class TrainConfig:
         precision: "float32", or "bfloat16" for autocast.
         device: "auto" takes a CUDA device if there is one; else a torch device.
         evaluate_every: Epochs between evaluations; 0: only at the end.
+
+    Raises:
+        ValueError: If a learning rate, `weight_decay` or `clip_norm` is negative or not finite.
     """
 
     seed: int = 0
@@ -145,6 +149,20 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     evaluate_every: int = 0
+
+    def __post_init__(self) -> None:
+        # A clip_norm below 0 would turn gradients around, and NaN would reach the weights.
+        for name in (
+            "detector_learning_rate",
+            "encoder_learning_rate",
+            "weight_decay",
+            "clip_norm",
+        ):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(
+                    f"TrainConfig({name}={value}): expected a finite number of at least 0."
+                )
 
 
 @dataclass(frozen=True)

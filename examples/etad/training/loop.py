@@ -17,7 +17,7 @@ from examples.etad.settings.config import Config
 from examples.etad.settings.loading import to_dict
 from examples.etad.training.checkpoint import git_commit, load_checkpoint, save_checkpoint
 from examples.etad.training.devices import pick_device
-from examples.etad.training.finite_checks import check_finite
+from examples.etad.training.finite_checks import check_gradients, check_loss, check_weights
 from examples.etad.training.optimizer import build_optimizer, build_scheduler
 from examples.etad.training.progress import Progress, mean_losses, peak_memory_mib
 
@@ -97,14 +97,21 @@ class Run:
         losses = detection_loss(
             output, gt_segments, gt_labels=gt_labels, config=self.config.detector
         )
-        check_finite(losses["total"], batch["video_id"])
+        check_loss(losses["total"], batch["video_id"])
         self.optimizer.zero_grad()
         losses["total"].backward()
-        if self.config.train.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm)
+        self._clip_gradients(batch["video_id"])
         self.optimizer.step()
         self.scheduler.step()
         return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _clip_gradients(self, video_ids: list[str]) -> None:
+        """Limit the norm of all gradients, if the settings do, once it is known to be finite."""
+        parameters = list(self.model.parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        check_gradients(self.model, norm, video_ids=video_ids)
+        if self.config.train.clip_norm:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.train.clip_norm, norm)
 
     def evaluate(self) -> Evaluation:
         """Compare the model with the annotations of the validation subset."""
@@ -118,6 +125,7 @@ class Run:
 
     def save(self) -> None:
         """Write everything that `resume` and `evaluate.py` need."""
+        check_weights(self.model)
         save_checkpoint(
             self.checkpoint_path,
             {
