@@ -31,7 +31,7 @@ from benchmarks.measuring.arguments import parser_of
 from benchmarks.measuring.conditions import ROOT
 from benchmarks.measuring.rows import RESULTS, Row, write_rows
 from benchmarks.report.markdown import markdown, spread
-from examples.etad.data.open import find_videos
+from examples.etad.data.from_settings import find_videos
 from examples.etad.settings.loading import load_config
 from examples.etad.train import DEFAULT_CONFIG
 

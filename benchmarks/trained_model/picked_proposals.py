@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aps import ProposalSampler, dense_proposals, pairwise_tiou
 from benchmarks.trained_model.encoded_videos import EncodedVideo
-from examples.etad.settings.strategies import STRATEGIES
+from examples.etad.settings.sampler_names import STRATEGIES
 from samplers import AbstractSampler, count_from_ratio
 
 KNOWN = frozenset({"features", "tiou", "scale"})

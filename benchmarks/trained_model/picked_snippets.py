@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from benchmarks.trained_model.encoded_videos import EncodedVideo
-from examples.etad.settings.strategies import STRATEGIES
+from examples.etad.settings.sampler_names import STRATEGIES
 from samplers import AbstractSampler, Candidates, count_from_ratio
 
 KNOWN = frozenset({"features", "gradient_norm"})

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from examples.etad.data.dataset import VideoDataset
-from examples.etad.data.open import find_videos, open_dataset
+from examples.etad.data.from_settings import find_videos, open_dataset
 from examples.etad.end_to_end import ETAD
 from examples.etad.settings.config import Config
 from examples.etad.settings.loading import config_from

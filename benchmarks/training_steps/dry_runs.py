@@ -15,7 +15,7 @@ from examples.etad.detectors.etad.config import DetectorConfig
 from examples.etad.detectors.etad.detector import Detector
 from examples.etad.detectors.etad.dry_run_head import DetectorHead
 from examples.etad.encoders.build import build_encoder
-from examples.etad.encoders.split import split_encoder
+from examples.etad.encoders.frozen_stages import split_encoder
 from sgs import SequentialGradientSampler, estimate
 
 # In the place of an encoder: the items are features.

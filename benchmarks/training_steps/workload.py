@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from examples.etad.encoders.build import build_encoder
-from examples.etad.encoders.split import split_encoder
+from examples.etad.encoders.frozen_stages import split_encoder
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,9 @@ class FeatureEnhancement(nn.Module):
         context, _ = self.lstm(reduced.transpose(1, 2))
         before, after = context.transpose(1, 2).chunk(2, dim=1)
         branches = [self.forward_branch(before), self.skip_branch(reduced)]
-        return self.fuse(torch.cat([*branches, self.backward_branch(after)], dim=1))
+        branches.append(self.backward_branch(after))
+        fused: Tensor = self.fuse(torch.cat(branches, dim=1))
+        return fused
 
 
 def _conv_norm_relu(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from examples.etad.data.annotations.activitynet import VideoAnnotation
 from examples.etad.data.snippets.placement import PLACEMENTS
-from examples.etad.data.video.frames import decode_frames, iterate_frames, probe
+from examples.etad.data.video.decoding import decode_frames, iterate_frames, probe
 
 
 class Pixels(Protocol):

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from examples.etad.detectors.etad.boundary import BoundaryEvaluation
+from examples.etad.detectors.etad.boundary_evaluation import BoundaryEvaluation
 from examples.etad.detectors.etad.config import DetectorConfig
 
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from examples.etad.detectors.etad.config import DetectorConfig
 from examples.etad.encoders.build import build_encoder
+from examples.etad.encoders.frozen_stages import split_encoder
 from examples.etad.encoders.motion_net import MotionNet
-from examples.etad.encoders.split import split_encoder
 from examples.etad.encoders.videomae import videomae
 from examples.etad.end_to_end import ETAD
 from examples.etad.settings.config import Config, DataConfig, EncoderConfig, TrainConfig
-from examples.etad.train import build_optimizer
+from examples.etad.training.optimizer import build_optimizer
 from sgs import SequentialGradientSampler
 from tests.reference import assert_same, coupling_loss, gradients_of
 

@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from examples.etad.data.video.timeline import Timeline, open_video, read_timeline
+from examples.etad.data.video.frame_times import Timeline, open_video, read_timeline
 
 
 @dataclass(frozen=True)

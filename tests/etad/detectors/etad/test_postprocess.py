@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from examples.etad.detections import Detections
 from examples.etad.detectors.etad import boundary_gate
 from examples.etad.detectors.etad.boundary_gate import containing_snippet, pass_boundary_gate
-from examples.etad.detectors.etad.decoding import PostprocessConfig, boundary_mask, postprocess
+from examples.etad.detectors.etad.postprocess import PostprocessConfig, boundary_mask, postprocess
+from examples.etad.segments import Detections
 
 seeds = st.integers(0, 2**32 - 1)
 OPEN = PostprocessConfig(boundary_gate=False)

@@ -1,19 +1,19 @@
 """From a trained model to detections in seconds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from examples.etad.detections import Detections
-from examples.etad.detectors.etad.decoding import postprocess
-from examples.etad.detectors.etad.decoding_config import PostprocessConfig
+from examples.etad.data.dataset import Batch
 from examples.etad.detectors.etad.output import DetectorOutput
+from examples.etad.detectors.etad.postprocess import postprocess
+from examples.etad.detectors.etad.postprocess_config import PostprocessConfig
 from examples.etad.end_to_end import ETAD
+from examples.etad.segments import Detections
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +37,13 @@ class Prediction:
 
 @torch.no_grad()
 def predict(
-    model: ETAD, batches: Iterable[Mapping[str, Any]], config: PostprocessConfig
+    model: ETAD, batches: Iterable[Batch], config: PostprocessConfig
 ) -> dict[str, Prediction]:
     """Detect the actions of all videos, by id.
 
     Args:
         model: Put into evaluation mode and back.
-        batches: As `examples.etad.data.dataset.collate` makes them.
+        batches: The videos.
         config: Post-processing.
     """
     was_training = model.training

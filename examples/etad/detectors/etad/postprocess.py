@@ -6,16 +6,18 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from examples.etad.detections import Detections
 from examples.etad.detectors.etad.boundary_gate import (
     boundary_mask as boundary_mask,
     containing_snippet,
     pass_boundary_gate,
 )
-from examples.etad.detectors.etad.decoding_config import PostprocessConfig as PostprocessConfig
+from examples.etad.detectors.etad.postprocess_config import PostprocessConfig as PostprocessConfig
 from examples.etad.detectors.soft_nms import soft_nms as soft_nms
+from examples.etad.segments import Detections
 
 _DEFAULT = PostprocessConfig()
+_ClassProbabilities = Float[Tensor, "proposals classes"] | Float[Tensor, " classes"]
+_Labelled = tuple[Float[Tensor, "rows 2"], Float[Tensor, " rows"], Int64[Tensor, " rows"]]
 
 
 def postprocess(
@@ -25,9 +27,7 @@ def postprocess(
     startness: Float[Tensor, " snippets"],
     endness: Float[Tensor, " snippets"],
     duration_s: float,
-    class_probabilities: Float[Tensor, "proposals classes"]
-    | Float[Tensor, " classes"]
-    | None = None,
+    class_probabilities: _ClassProbabilities | None = None,
     config: PostprocessConfig = _DEFAULT,
 ) -> Detections:
     """Select, rank and label the proposals of one video.
@@ -68,8 +68,7 @@ def postprocess(
         keep &= pass_boundary_gate(segments, startness=startness, endness=endness)
     scores = iou.prod(dim=1)
     if config.score == "boundary_iou":
-        snippet = containing_snippet(segments, num_snippets=len(startness))
-        scores = scores * startness[snippet[:, 0]] * endness[snippet[:, 1]]
+        scores = scores * _at_bounds(segments, startness=startness, endness=endness)
     probabilities = torch.ones(1) if class_probabilities is None else class_probabilities
     found, scores, labels = _suppress(
         segments[keep],
@@ -80,7 +79,15 @@ def postprocess(
     return Detections(found * duration_s, scores, labels).top(len(labels))
 
 
-_Labelled = tuple[Float[Tensor, "rows 2"], Float[Tensor, " rows"], Int64[Tensor, " rows"]]
+def _at_bounds(
+    segments: Float[Tensor, "proposals 2"],
+    *,
+    startness: Float[Tensor, " snippets"],
+    endness: Float[Tensor, " snippets"],
+) -> Float[Tensor, " proposals"]:
+    """Return the startness where each segment starts times the endness where it ends."""
+    snippet = containing_snippet(segments, num_snippets=len(startness))
+    return startness[snippet[:, 0]] * endness[snippet[:, 1]]
 
 
 def _suppress(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from examples.etad.detectors.etad.balancing import (
+from examples.etad.detectors.etad.balanced_losses import (
     balanced_bce,
     masked_mean,
     sampled_bce,

@@ -1,6 +1,7 @@
 """The videos of a run: rendered, or those of an annotation file."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from examples.etad.data.annotations.activitynet import (
@@ -40,11 +41,10 @@ def find_videos(config: DataConfig) -> Videos:
             num_frames=config.render_frames,
         )
         annotation_path, folder = rendered.annotation_path, rendered.video_folder
+    load = partial(load_annotations, annotation_path, video_folder=folder)
     return Videos(
-        *(
-            load_annotations(annotation_path, video_folder=folder, subset=subset)
-            for subset in (config.training_subset, config.validation_subset)
-        ),
+        training=load(subset=config.training_subset),
+        validation=load(subset=config.validation_subset),
         classes=class_names(annotation_path),
     )
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from examples.etad.data.video import frames as video_module
-from examples.etad.data.video.frames import decode_frames, probe
-from examples.etad.data.video.timeline import Timeline
+from examples.etad.data.video import decoding
+from examples.etad.data.video.decoding import decode_frames, probe
+from examples.etad.data.video.frame_times import Timeline
 
 NUM_FRAMES = 40
 CONTAINERS = pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_file_that_ends_early_while_decoding_is_named(
         time_base=Fraction(1, 12_800),
         num_frames=80,
     )
-    monkeypatch.setattr(video_module, "read_timeline", lambda path: longer)
+    monkeypatch.setattr(decoding, "read_timeline", lambda path: longer)
     with pytest.raises(ValueError, match=r"gray.mp4': expected 80 frames, but decoding ended befo"):
         decode_frames(gray, torch.arange(80), size=(8, 8))
 

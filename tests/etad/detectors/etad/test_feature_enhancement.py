@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from examples.etad.detectors.etad.config import DetectorConfig
-from examples.etad.detectors.etad.enhancement import FeatureEnhancement
+from examples.etad.detectors.etad.feature_enhancement import FeatureEnhancement
 
 CONFIG = DetectorConfig(hidden_channels=32, lstm_channels=16, norm_groups=4)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from examples.etad.detections import Detections, GroundTruth
+from examples.etad.segments import Detections, GroundTruth
 
 SEGMENTS_S = torch.tensor([[0.0, 1.0], [2.0, 5.0]])
 SCORES = torch.tensor([0.1, 0.9])
