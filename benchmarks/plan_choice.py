@@ -2,9 +2,9 @@
 
     python benchmarks/plan_choice.py
 
-For each encoder and budget, a sampler with `memory_budget` trains until it has settled. Then its
-choice is timed on one CPU core, in turn with all micro-batch sizes and numbers of kept graphs whose
-measured peak is within the budget.
+For each encoder and budget, a sampler with a `MemoryBudget` trains until its sizes are settled. Then
+its choice is timed on one CPU core, in turn with all micro-batch sizes and numbers of kept graphs
+whose measured peak is within the budget.
 """
 
 import statistics
@@ -22,8 +22,7 @@ from benchmarks.measuring.rows import RESULTS, Row, write_rows
 from benchmarks.report.markdown import spread
 from benchmarks.report.step_tables import choice_text
 from benchmarks.training_steps.workload import Size, TemporalHead, Workload
-from sgs import SequentialGradientSampler
-from sgs.planning.byte_size import readable_bytes
+from sgs import MemoryBudget, SequentialGradientSampler, readable_bytes
 from sgs.planning.estimate.live_bytes import LiveBytes
 
 RATIO = 0.5
@@ -34,8 +33,8 @@ SIZES = (
 )
 # Multiples of the least memory of a step: one item at a time, no graph kept.
 BUDGETS = (1.3, 2.5)
-# Until the sampler has tried its sizes.
-SETTLING = 12
+# The first step knows neither the head nor the optimizer, the second one does.
+SETTLING = 2
 ROUNDS = 5
 
 
@@ -114,11 +113,15 @@ def choices(num_items: int) -> Iterator[Choice]:
 def chosen_for(workload: Workload, budget: int) -> Choice:
     """Return the settings that a sampler with this budget settles on."""
     sampler = SequentialGradientSampler(
-        workload.trunk, frozen_stem=workload.stem, ratio=RATIO, memory_budget=budget
+        workload.trunk,
+        micro_batch_size=MemoryBudget(budget),
+        frozen_stem=workload.stem,
+        ratio=RATIO,
     )
     for _ in range(SETTLING):
         step(sampler, workload)
-    return Choice(sampler.micro_batch_size, sampler.forward_micro_batch_size, sampler.kept_graphs)
+    sizes = sampler.sizes
+    return Choice(sizes.micro_batch_size, sizes.forward_micro_batch_size, sizes.kept_graphs)
 
 
 def step(sampler: SequentialGradientSampler, workload: Workload) -> None:

@@ -98,7 +98,7 @@ def _choices(rows: Sequence[Row]) -> Iterator[Target]:
         times = [row["chosen_to_best"][1] for row in own]
         parts = [row["chosen_peak_bytes"] / row["budget_bytes"] for row in own]
         yield Target(
-            f"the choice of `memory_budget` on a CPU core, {encoder}: time to the best of all "
+            f"the choice of a `MemoryBudget` on a CPU core, {encoder}: time to the best of all "
             "tried, and part of the budget, at two budgets",
             "≤ 1.10, ≤ 100 %",
             f"{', '.join(f'{x:.3f}' for x in times)}; {', '.join(f'{x:.0%}' for x in parts)}",

@@ -8,7 +8,7 @@ from benchmarks.paper_tables import GB
 from benchmarks.report.markdown import machine_of, markdown, spread
 from benchmarks.report.sgs_targets import by_encoder, encoder_flops, row_of
 from benchmarks.training_steps.cases import HAND_WRITTEN
-from sgs.planning.byte_size import readable_bytes
+from sgs import readable_bytes
 
 PAPER = "paper (V100)"
 _MEMORY = ("peak_allocated_bytes", "peak_reserved_bytes", "predicted_bytes")

@@ -9,7 +9,7 @@ from examples.etad.data.dataset import Batch, VideoDataset, collate
 from examples.etad.detectors.etad.config import DetectorConfig
 from examples.etad.detectors.etad.losses import detection_loss
 from examples.etad.end_to_end import ETAD
-from sgs.encoded_items import EncodedItems
+from sgs import EncodedItems
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sgs import SequentialGradientSampler
-from sgs.encoded_items import EncodedItems
+from sgs import EncodedItems, SequentialGradientSampler
 
 
 @dataclass(frozen=True)

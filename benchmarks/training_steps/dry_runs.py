@@ -16,7 +16,7 @@ from examples.etad.detectors.etad.detector import Detector
 from examples.etad.detectors.etad.dry_run_head import DetectorHead
 from examples.etad.encoders.build import build_encoder
 from examples.etad.encoders.frozen_stages import split_encoder
-from sgs import SequentialGradientSampler, estimate
+from sgs import FrozenStem, SequentialGradientSampler, estimate
 
 # In the place of an encoder: the items are features.
 NO_ENCODER = ""
@@ -119,8 +119,7 @@ class DryRun:
             micro_batch_size=self.micro_batch_size,
             ratio=self.ratio,
             item_dim=1,
-            frozen_stem=stem if self.caches_stem else None,
-            stem_cache_device="cpu" if self.caches_stem else None,
+            frozen_stem=FrozenStem(stem, "cpu") if stem and self.caches_stem else None,
         )
 
 

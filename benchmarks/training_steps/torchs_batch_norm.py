@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgs.batch_norm import FrozenBatchNorm
+from sgs import FrozenBatchNorm
 
 
 class TorchsBatchNorm(nn.Module):

@@ -15,7 +15,7 @@ from examples.etad.encoders.frozen_stages import split_encoder
 from examples.etad.encoders.pretrained import load_pretrained
 from examples.etad.settings.config import Config, EncoderConfig
 from examples.etad.settings.sampler_names import build_strategy
-from sgs import SequentialGradientSampler, SourceBatch
+from sgs import FrozenStem, MemoryBudget, SequentialGradientSampler, SourceBatch
 
 
 class ETAD(nn.Module):
@@ -81,14 +81,13 @@ def _sample_gradients(encoder: nn.Module, config: EncoderConfig) -> SequentialGr
         sampler=build_strategy(config.sampler),
         weights=config.weights,
         item_dim=1,
-        frozen_stem=stem,
-        stem_cache_device="cpu" if config.stem_on_host else None,
+        frozen_stem=stem and FrozenStem(stem, "cpu" if config.stem_on_host else None),
     )
 
 
 def _sizes(config: EncoderConfig) -> dict[str, Any]:
     if config.memory_budget:
-        return {"memory_budget": config.memory_budget}
+        return {"micro_batch_size": MemoryBudget(config.memory_budget)}
     return {
         "micro_batch_size": config.micro_batch_size,
         "forward_micro_batch_size": config.forward_micro_batch_size or None,

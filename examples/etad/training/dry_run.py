@@ -8,8 +8,7 @@ from torch import Tensor
 from examples.etad.detectors.etad.dry_run_head import DetectorHead
 from examples.etad.end_to_end import ETAD
 from examples.etad.settings.config import Config
-from sgs import Estimate, estimate, plan
-from sgs.planning.byte_size import readable_bytes
+from sgs import Estimate, estimate, plan, readable_bytes
 
 
 class _Step(TypedDict):
@@ -47,9 +46,9 @@ def dry_run(config: Config, *, num_videos: int) -> str:
         if config.encoder.memory_budget:
             plan(model.encode, frames, config.encoder.memory_budget, **step).apply(model.encode)
         lines.append(
-            f"encoder.micro_batch_size={model.encode.micro_batch_size} "
-            f"encoder.forward_micro_batch_size={model.encode.forward_micro_batch_size} "
-            f"encoder.kept_graphs={model.encode.kept_graphs}"
+            f"encoder.micro_batch_size={model.encode.sizes.micro_batch_size} "
+            f"encoder.forward_micro_batch_size={model.encode.sizes.forward_micro_batch_size} "
+            f"encoder.kept_graphs={model.encode.sizes.kept_graphs}"
         )
     lines.append(str(estimate(model.encode, frames, method="sgs", **step)))
     others = ("naive", "checkpointed")
