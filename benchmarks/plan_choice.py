@@ -2,7 +2,7 @@
 
     python benchmarks/plan_choice.py
 
-For each encoder and budget, a sampler with a `MemoryBudget` trains until its sizes are settled. Then
+For each encoder and budget, a sampler with a `MemoryBudget` trains until its sizes settle. Then
 its choice is timed on one CPU core, in turn with all micro-batch sizes and numbers of kept graphs
 whose measured peak is within the budget.
 """
