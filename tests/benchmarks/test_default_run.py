@@ -10,7 +10,6 @@ from tests.etad.test_train import SETTINGS
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
 def test_script_runs_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

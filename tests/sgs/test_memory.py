@@ -168,7 +168,6 @@ def peak_of_streamed(count: int) -> int:
     return counter.peak.total()
 
 
-@pytest.mark.slow
 def test_peak_is_that_of_few_items_for_thousands_of_streamed_ones() -> None:
     few, many = peak_of_streamed(128), peak_of_streamed(4096)
     assert many <= 1.02 * few
