@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.util import find_spec
+from typing import Any
 
 import jaxtyping
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.sgs.distributed.processes import Processes
 
@@ -82,20 +84,26 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(MOST_WORKERS, cores or 1)
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    return FileByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+class FileByFile(LoadScopeScheduling):
+    """The tests of a file share what it makes once, so one worker runs them all.
+
+    All tests with two processes share these. The cells of the table of exactness share nothing, and
+    take most of the time of the exhaustive tier.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        if file == "tests/sgs/exactness/test_kinds.py":
+            return nodeid
+        return "processes" if file.startswith("tests/sgs/distributed/") else file
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what needs an accelerator that is not there."""
     for item in items:
         if item.get_closest_marker("gpu") and not is_present("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-        if group := group_of(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-def group_of(item: pytest.Item) -> str | None:
-    """Name the tests that share what is made once: one worker runs them all."""
-    definitions = getattr(item, "_fixtureinfo", None)
-    made = definitions.name2fixturedefs if definitions else {}
-    if "processes" in made:
-        return "processes"
-    # Those of pytest itself, as tmp_path_factory, have no place.
-    scopes = {found[-1].scope for found in made.values() if found[-1].baseid}
-    return item.path.stem if "module" in scopes else None

@@ -11,7 +11,7 @@ import pytest
 from tests.sgs.distributed.documented import PROGRAMS, outcome_of
 from tests.sgs.distributed.processes import Processes
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
 MARK = "  # <- the changed line"
 STARTS = {name: program.split()[1] for name, program in PROGRAMS.items()}
