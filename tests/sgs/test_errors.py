@@ -43,7 +43,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "error", "message"), ARGUMENTS, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("arguments", "error", "message"), ARGUMENTS)
 def test_bad_argument_is_refused_when_built(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
@@ -208,7 +208,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("args", "message"), CALLS, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize(("args", "message"), CALLS)
 def test_bad_call_is_refused(args: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2)(*args)
@@ -250,7 +250,7 @@ OUTPUTS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "message"), OUTPUTS, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize(("answer", "message"), OUTPUTS)
 def test_bad_encoder_output_is_refused(answer: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SequentialGradientSampler(Returns(answer), micro_batch_size=2)(torch.randn(5, 3))
@@ -277,7 +277,7 @@ def test_explicit_form_without_anything_to_train_is_refused() -> None:
 GRADIENTS = [torch.ones(6, 3), torch.ones(5, 4), [torch.ones(6, 4)], [None], 1.0]
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS, ids=lambda x: str(x)[:20])
+@pytest.mark.parametrize("gradient", GRADIENTS)
 def test_feature_gradient_of_another_shape_is_refused(gradient: Any) -> None:
     encoded = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2).encode(
         torch.randn(6, 3)
@@ -305,7 +305,7 @@ INDICES = [
 ]
 
 
-@pytest.mark.parametrize("index", INDICES, ids=repr)
+@pytest.mark.parametrize("index", INDICES)
 def test_index_of_another_kind_is_refused(index: Any) -> None:
     encoded = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2).encode(
         torch.randn(6, 3)
