@@ -37,10 +37,12 @@ class Refused:
     Args:
         message: A part of what the sampler says.
         because: Why.
+        in_one_call: Whether the naive graph is one call of all items; its own micro-batches fail.
     """
 
     message: str
     because: str = ""
+    in_one_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,10 @@ class Crashed:
     Args:
         message: A part of it.
         because: Why.
-        in_one_call: Whether the naive graph is one call of all items; its own micro-batches fail.
     """
 
     message: str
     because: str
-    in_one_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,6 @@ EXCEPTIONS: dict[str, dict[str, Outcome]] = {
     "kept graph": {
         "counter": Refused("changes in place a tensor that its backward", SAVED, in_one_call=True),
         "counter_hidden": Refused("changes in place a tensor that its backward", SAVED),
-        "switch_transformers": Refused(CHANGED, "casts its router in the forward pass"),
     },
     "bf16 autocast": {
         **{name: Exact(True, 5e-3, because=ROUNDED_APART) for name in SELF_CHANGING},

@@ -66,12 +66,12 @@ def check(setting: Setting, name: str, outcome: Outcome) -> None:
                     assert_equal(got, as_eager.naive(kind, in_one_call=in_one_call), **tolerance)
                     return
             assert_equal(got, setting.naive(kind, in_one_call=in_one_call), **tolerance)
-        case Refused(message=message):
-            setting.naive(kind, in_one_call=False)
+        case Refused(message=message, in_one_call=in_one_call):
+            setting.naive(kind, in_one_call=in_one_call)
             with pytest.raises(RuntimeError, match=message):
                 setting.ours(kind)
-        case Crashed(message=message, in_one_call=in_one_call):
-            setting.naive(kind, in_one_call=in_one_call)
+        case Crashed(message=message):
+            setting.naive(kind, in_one_call=False)
             with pytest.raises((RuntimeError, AttributeError), match=message):
                 setting.ours(kind)
         case Undefined(hangs=True, because=because):
