@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,12 @@ def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]
     parameters of a module in a plain list or a closure, and those behind a tensor that was computed
     before the call and is not an argument of it.
 
+    Args:
+        outputs: The features of a micro-batch, with their graph.
+        known: The leaves that the graph may end in.
+
     Raises:
-        RuntimeError: If the graph of an output ends in a parameter that is not among `known`.
+        RuntimeError: If it ends in another parameter.
     """
     expected = {id(tensor) for tensor in known}
     tensors = [x for x in outputs if isinstance(x, Tensor)]
@@ -51,6 +56,28 @@ def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]
         fresh = {n for n, _ in node.next_functions if n is not None} - seen
         seen |= fresh
         pending += fresh
+
+
+@contextmanager
+def saved_tensors_explained(*, is_kept: bool) -> Iterator[None]:
+    """Replace autograd's error about a changed saved tensor, if the graph was kept.
+
+    Args:
+        is_kept: Whether the graph was kept while other micro-batches were encoded.
+
+    Raises:
+        RuntimeError: With the reason and the way out.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_kept or "modified by an inplace operation" not in str(error):
+            raise
+        raise RuntimeError(
+            "the encoder changes in place a tensor that its backward reads, e.g. a buffer. A kept "
+            "graph would be back-propagated with the value of a later micro-batch. Pass "
+            "kept_graphs=0."
+        ) from error
 
 
 def back_propagate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:
