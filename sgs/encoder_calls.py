@@ -51,7 +51,7 @@ class EncoderCalls:
         self._kept: set[MicroBatch] = set()
         self._fetches: Generator[list[Any]] = items.prefetched([])
         self._aliases: Sequence[Tensor | None] = []
-        self._are_leaves_known = False
+        self._are_leaves_checked = False
         # The random state of the previous micro-batch, if it drew no random numbers.
         self._idle_state: RandomState | None = None
 
@@ -143,7 +143,7 @@ class EncoderCalls:
             # A failed backward may have left gradients behind.
             self._parameters.restart()
             self._gradients.restart()
-            self._are_leaves_known = False
+            self._are_leaves_checked = False
             num_missing = missing_calls(self._parameters.trainable, len(micro_batches))
             self._fetches = self.items.prefetched([] if self._stem else repeated)
             stack.enter_context(closing(self._fetches))
@@ -155,9 +155,9 @@ class EncoderCalls:
     def repeat(self, micro_batch: EncodedMicroBatch) -> Graph:
         """Encode the next micro-batch of the second pass, with its graph."""
         graph = self.replay(micro_batch, [] if self._stem else next(self._fetches))
-        if not self._are_leaves_known:
+        if not self._are_leaves_checked:
             self._refuse_other_leaves(graph)
-            self._are_leaves_known = True
+            self._are_leaves_checked = True
         return graph
 
     def replay(self, micro_batch: EncodedMicroBatch, fetched: Sequence[Any] | None = None) -> Graph:

@@ -107,13 +107,13 @@ def repeats_of(
     sampled[positions] = True
     kept = [m for m in first_pass if m.graph and (uses_all_kept or sampled[m.index].any())]
     # A call without items has one empty micro-batch, which is repeated.
-    rest = [m for m in first_pass if not m.graph]
-    whole = [m for m in rest if len(m.index) == 0 or sampled[m.index].any()]
+    graphless = [m for m in first_pass if not m.graph]
+    repeatable = [m for m in graphless if len(m.index) == 0 or sampled[m.index].any()]
     if couples_items or any(m.drew for m in first_pass):
-        _refuse_larger(whole, size)
-        return kept + whole
-    if all(sampled[m.index].all() and len(m.index) <= size for m in whole):
-        return kept + whole
+        _refuse_larger(repeatable, size)
+        return kept + repeatable
+    if all(sampled[m.index].all() and len(m.index) <= size for m in repeatable):
+        return kept + repeatable
     for micro_batch in kept:
         sampled[micro_batch.index] = False
     parts = sampled.nonzero()[:, 0].split(size)

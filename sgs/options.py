@@ -12,7 +12,7 @@ from sgs.encoder_checks import check_call
 from sgs.items.arguments import CallArguments
 from sgs.items.frozen_stem import FrozenStem, with_stem
 from sgs.option_checks import CHECKS, check_weighting
-from sgs.sizes import AbstractBudget, Sizes, sizes_of
+from sgs.sizes import AbstractBudget, Sizes, given_sizes
 from sgs.subset import SubsetDraw
 
 
@@ -61,7 +61,7 @@ class Options(nn.Module):
         is_chosen = isinstance(self.micro_batch_size, AbstractBudget)
         if is_chosen and self.chosen_sizes is not None:
             return self.chosen_sizes
-        return sizes_of(self.micro_batch_size, self.forward_micro_batch_size, self.kept_graphs)
+        return given_sizes(self.micro_batch_size, self.forward_micro_batch_size, self.kept_graphs)
 
     def items_of(
         self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -117,7 +117,7 @@ class SequentialGradientSampler(Options):
         self.micro_batch_size = micro_batch_size
         self.forward_micro_batch_size = forward_micro_batch_size
         self.kept_graphs = kept_graphs
-        _ = self.sizes  # raises if sizes are given beside a budget
+        _ = self.sizes  # raises if a budget and sizes are given
         self.sampler = Grid() if sampler is None else sampler
         self.ratio, self.weights = ratio, weights
         check_weighting(self.sampler, ratio=self.ratio, weights=self.weights)

@@ -39,7 +39,7 @@ class AbstractBudget(ABC):
         """
 
 
-def sizes_of(size: int | AbstractBudget, forward_size: int | None, kept_graphs: int) -> Sizes:
+def given_sizes(size: int | AbstractBudget, forward_size: int | None, kept_graphs: int) -> Sizes:
     """Return the sizes given by the options; with a budget, which chooses later, the smallest.
 
     Raises:
@@ -50,6 +50,6 @@ def sizes_of(size: int | AbstractBudget, forward_size: int | None, kept_graphs: 
     if forward_size is not None or kept_graphs:
         raise ValueError(
             f"SequentialGradientSampler(micro_batch_size={size!r}): expected neither "
-            "forward_micro_batch_size nor kept_graphs beside a budget, which chooses them."
+            "forward_micro_batch_size nor kept_graphs, since the budget chooses them."
         )
     return Sizes(1, 1, 0)

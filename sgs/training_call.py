@@ -100,9 +100,10 @@ class TrainingCall:
                 it.
             subset: The items whose gradient is used; the drawn ones if None.
         """
-        return self._passes.gradients(subset or self._drawn(feature_gradients), feature_gradients)
+        subset = subset or self._drawn_subset(feature_gradients)
+        return self._passes.gradients(subset, feature_gradients)
 
-    def _drawn(self, feature_gradients: Sequence[Tensor | None]) -> Subset:
+    def _drawn_subset(self, feature_gradients: Sequence[Tensor | None]) -> Subset:
         if not self._draw.needs_gradients and self.subset is not None:
             return self.subset
         norms = gradient_norms(feature_gradients, self.items.lead_shape)

@@ -14,7 +14,7 @@ _disabled = cache(torch.compiler.disable)
 
 
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Do what `torch.compiler.disable` does, but do not import the compiler.
+    """Work like `torch.compiler.disable`, without importing the compiler.
 
     Importing it takes longer than importing the rest of torch, and most programs never compile.
     """

@@ -39,7 +39,7 @@ class ArgumentGradients:
             found[self._call.position(index, found.device)] += cut.grad
 
     def restart(self) -> None:
-        """Forget what was added."""
+        """Drop all gradients."""
         self._items = [None] * len(self._items)
         for found in self._shared:
             found.restart()

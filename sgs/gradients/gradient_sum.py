@@ -26,7 +26,7 @@ class GradientSum:
             leaf.register_post_accumulate_grad_hook(partial(_move, into=self._wide))
 
     def restart(self) -> None:
-        """Forget what was added."""
+        """Drop the sum."""
         self._wide.clear()
         self._leaf.grad = None
 

@@ -46,9 +46,9 @@ class CalledBuffers:
     NOTE [ Buffers are rewound ]
     One direct call changes a buffer once: spectral normalisation makes one step of its power
     iteration, a counter counts one call. So every micro-batch of both passes starts from the values
-    at the time of the call, and the values after the last one are kept. This equals the direct call
-    if the change does not depend on the items. If two micro-batches change a buffer differently,
-    items interact through it, and the encoder is refused.
+    at the time of the call. Those after the last micro-batch of the first pass are kept. This
+    equals the direct call if the change does not depend on the items. If two micro-batches change a
+    buffer differently, items interact through it, and the encoder is refused.
 
     Args:
         encoder: The encoder, before its call.
@@ -71,7 +71,7 @@ class CalledBuffers:
         return [(id(x), 0 if x is None else version_of(x)) for x in buffers]
 
     def _are_as_called(self) -> bool:
-        """Tell quickly whether all buffers are unchanged, as with most encoders."""
+        """Tell quickly whether all buffers are unchanged; False may also mean unknown."""
         is_counted = not self._running and self._uncounted is not None and not self._uncounted
         return is_counted and self._versions() == self._as_called
 
