@@ -13,13 +13,13 @@ from sgs.uncompiled import uncompiled
 
 
 def put_in_graph(call: TrainingCall, features: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the features of the first pass as outputs of a node that runs the second one.
+    """Return the features of the first pass as outputs of a node whose backward is the second.
 
     NOTE [ Freed with the graph ]
-    The call holds the items. As an attribute of the node it would live as long as the loss does,
-    which in an ordinary loop is the whole next forward pass. So it is packed like a saved tensor:
-    autograd drops it after the backward, unless the graph is retained, and raises its own error
-    when a second backward wants it.
+    The call holds the items. As an attribute of the node it would live as long as the loss, which
+    in an ordinary loop is until the end of the next forward pass. It is therefore packed in place
+    of a saved tensor: autograd frees it after the backward, unless the graph is retained, and
+    raises its usual error in a second backward.
     """
     handover: list[TrainingCall] = []
 
@@ -55,12 +55,12 @@ class SequentialGradient(torch.autograd.Function):
         """Run stage 3.
 
         Raises:
-            RuntimeError: If a graph of the gradients is asked for.
+            RuntimeError: If the backward was called with `create_graph=True`.
         """
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "SequentialGradientSampler: backward(create_graph=True) is not supported, because "
-                "the gradients are computed micro-batch by micro-batch and keep no graph. Compute "
+                "the gradients are computed micro-batch by micro-batch, without a graph. Compute "
                 "second derivatives with respect to the features, or without the sampler."
             )
         _ = ctx.saved_tensors  # unpacks the call

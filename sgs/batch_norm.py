@@ -12,13 +12,13 @@ _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation by its running statistics, in training mode too.
+    """Batch normalisation by running statistics, also in training mode.
 
-    Its state-dict keys are those of `nn.BatchNorm*d`, so checkpoints fit both ways.
+    Its state-dict keys are those of `nn.BatchNorm*d`, so each loads checkpoints of the other.
 
     Args:
-        source: The layer whose parameters and buffers are taken over: the same objects, so an
-            optimizer that holds them stays valid.
+        source: The layer to replace. Its parameters and buffers are reused, not copied, so an
+            optimizer stays valid.
     """
 
     running_mean: Tensor
@@ -49,11 +49,11 @@ class FrozenBatchNorm(nn.Module):
 
 
 class _ByConstants(torch.autograd.Function):
-    """Batch normalisation by constants, whose backward keeps no feature maps.
+    """Batch normalisation by constants, which saves no feature maps for its backward.
 
-    The gradient is that of the output, times a factor per channel. `F.batch_norm` keeps its input
-    all the same: more than a third of what a bottleneck block keeps. There is no forward-mode
-    derivative, which `torch.compile` would not take along.
+    The input's gradient is the output's, times a factor per channel. `F.batch_norm` saves its input
+    nevertheless, more than a third of the memory of a bottleneck block. There is no forward-mode
+    derivative, because `torch.compile` does not support one here.
     """
 
     generate_vmap_rule = True
@@ -80,29 +80,28 @@ class _ByConstants(torch.autograd.Function):
         factor = (variance + ctx.eps).rsqrt()
         factor = factor if weight is None else weight * factor
         factor = factor.view(-1, *(1,) * (gradient.dim() - 2))
-        # In single precision where features are in half; autograd rounds the product.
+        # With features in half precision the product is in float32; autograd rounds it.
         return gradient * factor, *5 * (None,)
 
 
 def freeze_batch_norm(encoder: nn.Module, *, freeze_affine: bool = True) -> nn.Module:
-    """Replace every BatchNorm layer by one that uses its running statistics, for good.
+    """Replace every BatchNorm layer permanently by one that uses its running statistics.
 
-    Unlike `.eval()` on the layers, this outlasts the next `model.train()`, and where scale and
-    shift are frozen too, the backward keeps no feature maps for them: a residual network takes a
-    third less memory. The paper freezes all batch normalization (section 4.1).
+    Unlike `.eval()` on the layers, this outlasts the next `model.train()`. If scale and shift are
+    frozen too, no feature maps are saved for these layers: a residual network takes a third less
+    memory. The paper freezes all batch normalization (section 4.1).
 
     Args:
         encoder: Changed in place, unless it is itself a BatchNorm layer.
-        freeze_affine: Whether the scale and shift stop training too, as in the paper. The released
-            code trains those of the stages that are not frozen.
+        freeze_affine: Whether scale and shift are frozen too, as in the paper. The released code
+            trains those of the stages that are not frozen.
 
     Returns:
         The encoder.
 
     Raises:
-        ValueError: If a layer keeps no running statistics, or is more than plain batch
-            normalization: of a derived class, parametrized or hooked. Put such layers into eval
-            mode instead, after every `train()`.
+        ValueError: If a layer has no running statistics, is of a derived class, is parametrized,
+            or has hooks. Put such layers into eval mode instead, after every `train()`.
 
     Example:
         >>> freeze_batch_norm(nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8)))[1]
@@ -126,7 +125,7 @@ def freeze_batch_norm(encoder: nn.Module, *, freeze_affine: bool = True) -> nn.M
     for parameter in [p for layer in frozen.values() for p in layer.parameters()]:
         parameter.requires_grad_(parameter.requires_grad and not freeze_affine)
     for module in list(encoder.modules()):
-        # Not named_children(), which leaves out the second name of the same layer.
+        # named_children() would skip the second name of a shared layer.
         for name, child in module._modules.items():
             if isinstance(child, _BatchNorm):
                 setattr(module, name, frozen[child])
@@ -139,7 +138,7 @@ def _is_plain(layer: nn.Module) -> bool:
 
 
 def coupled_batch_norm(encoder: nn.Module) -> list[str]:
-    """Name the layers that normalise by the statistics of the micro-batch at hand."""
+    """Return the names of the layers that normalise by the statistics of their micro-batch."""
     return [
         f"{name!r} ({type(module).__name__})"
         for name, module in encoder.named_modules()

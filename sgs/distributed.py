@@ -1,4 +1,4 @@
-"""What several processes ask of the passes: DistributedDataParallel and fully sharded encoders."""
+"""Training with several processes: DistributedDataParallel and fully sharded encoders."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def is_distributed() -> bool:
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Tell whether a tensor is a DTensor, of which each process holds a part."""
-    # Whoever has one has imported it; the library need not.
+    """Tell whether a tensor is a DTensor, divided among the processes."""
+    # A DTensor exists only if its module was imported. Importing it here would cost time.
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 
 
 def has_shards(module: nn.Module) -> bool:
-    """Tell whether parameters of a module are sharded, be they gathered at the moment or not."""
+    """Tell whether parameters of a module are sharded, even if currently gathered."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     gathers = fsdp is not None and any(isinstance(m, fsdp.FSDPModule) for m in module.modules())
     return gathers or any(is_sharded(parameter) for parameter in module.parameters())
@@ -36,8 +36,8 @@ def bare(encoder: nn.Module) -> nn.Module:
     return encoder.module if isinstance(encoder, DistributedDataParallel) else encoder
 
 
-class _Instead(nn.Module):
-    """Stands in for the module that DistributedDataParallel calls, and whose buffers it sends."""
+class _StandIn(nn.Module):
+    """Calls a function in place of a module, and shares the module's parameters and buffers."""
 
     def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
@@ -55,19 +55,17 @@ def call_through(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Call `function` in the place of the encoder, inside of what wraps it.
+    """Return `function(encoder, args, kwargs)`, called inside the encoder's wrapper if it has one.
 
-    It is called with the encoder without that wrapper, and the arguments.
-
-    An encoder that is wrapped in DistributedDataParallel on its own must not be called once per
-    micro-batch: each backward would reduce. The wrapper is called once, around both passes, as if
-    it were the sampler that is wrapped; so `no_sync`, static graphs, unused parameters and buffer
-    broadcasts work as they do there.
+    The function gets the encoder without its DistributedDataParallel wrapper. If the wrapper were
+    called once per micro-batch, it would reduce in each backward. It is called once, around both
+    passes, as if it wrapped the sampler. So `no_sync`, static graphs, unused parameters and buffer
+    broadcasts work as usual.
     """
     if not isinstance(encoder, DistributedDataParallel):
         return function(encoder, args, kwargs)
     module = encoder.module
-    encoder.module = _Instead(module, partial(function, module))
+    encoder.module = _StandIn(module, partial(function, module))
     try:
         return encoder(*args, **kwargs)
     finally:
@@ -75,9 +73,9 @@ def call_through(
 
 
 def refuse_explicit_backward(encoder: nn.Module) -> None:
-    """Refuse a DistributedDataParallel that looks for a graph in what it returns.
+    """Refuse options of DistributedDataParallel that need the graph of the returned features.
 
-    Features that are leaves have none, so it would take all parameters for unused.
+    The features of `encode` are leaves, so all parameters would be taken for unused.
 
     Raises:
         ValueError: If the encoder is wrapped with such an option.
@@ -93,10 +91,10 @@ def refuse_explicit_backward(encoder: nn.Module) -> None:
 
 
 def missing_calls(parameters: Sequence[Tensor], count: int) -> int:
-    """Return how many more calls than `count` another process makes.
+    """Return the largest `count` of all processes, minus this one's; 0 if nothing is sharded.
 
-    Every call of a sharded encoder gathers its parameters from all processes, and every backward
-    reduces, so all must make the same number. Zero if nothing is sharded.
+    Each call of a sharded encoder gathers parameters from all processes, and each backward reduces,
+    so all processes must make the same number of calls.
     """
     sharded = [parameter for parameter in parameters if is_sharded(parameter)]
     if not sharded:

@@ -15,13 +15,13 @@ from sgs.training_call import TrainingCall
 
 
 class EncodedItems:
-    """The features of one call and what stage 3 needs; made by `SequentialGradientSampler.encode`.
+    """The features of one call, with the backward of stage 3; returned by `encode`.
 
     Attributes:
-        features: Leaves in the structure of the encoder's output, `[N, ...]` or `[B, N, ...]`, that
-            require their gradient where they are floating point.
-        index: The items that were drawn, ascending positions `[count]` or `[B, count]`; None before
-            `backward` for a strategy that looks at gradients.
+        features: Leaf tensors in the structure of the encoder's output, `[N, ...]` or
+            `[B, N, ...]`. Those of floating-point or complex dtype require a gradient.
+        index: The drawn items, ascending positions `[count]` or `[B, count]`. Gradient-guided
+            strategies draw in `backward`; it is None before.
 
     Example:
         >>> import torch
@@ -54,14 +54,13 @@ class EncodedItems:
         Args:
             feature_gradients: The gradient of the loss with respect to `features`, in their
                 structure and shape; None for a leaf that the loss does not depend on.
-            index: The items whose gradient is used, distinct positions of the shape of the
-                attribute `index` in all but the last dimension, each with weight 1. The drawn ones,
-                with the weights of the sampler, if None.
+            index: The items whose gradient is used, each with weight 1: distinct positions
+                `[count]` or `[B, count]`. If None, the drawn ones, with the weights of the sampler.
 
         Raises:
-            ValueError: If a gradient has another structure or shape than its feature, or `index`
-                has another shape or dtype, or holds repeated positions or some that do not exist.
-            RuntimeError: As the backward of a call.
+            ValueError: If the structure or a shape of the gradients is not that of the features, or
+                `index` has another shape or dtype, or repeated or nonexistent positions.
+            RuntimeError: As in the backward of a call.
         """
         leaves = self._buffer.flatten(feature_gradients)
         gradients = self._call.gradients(leaves, None if index is None else self._subset(index))

@@ -1,4 +1,4 @@
-"""The calls of the encoder that both passes consist of."""
+"""The encoder calls of both passes, one per micro-batch."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from sgs.replay.random_numbers import RandomState
 
 
 class EncoderCalls:
-    """Calls an encoder on micro-batches, and again under the circumstances of the first time.
+    """Calls an encoder on micro-batches, and replays these calls in the second pass.
 
     Args:
         encoder: Maps a micro-batch of items to their features.
         items: The arguments of the user's call.
-        stem: Runs before the encoder, if there is one.
+        stem: The frozen layers in front of the encoder, if any.
 
     Attributes:
-        items: As given.
-        circumstances: What both passes must find the same.
-        encoded: The micro-batches of the first pass so far.
+        items: The arguments of the user's call.
+        circumstances: The state that must be the same in both passes.
+        encoded: The micro-batches encoded by the first pass so far.
     """
 
     def __init__(self, encoder: nn.Module, items: CallArguments, stem: FrozenStem | None) -> None:
@@ -52,39 +52,40 @@ class EncoderCalls:
         self._fetches: Generator[list[Any]] = items.prefetched([])
         self._aliases: Sequence[Tensor | None] = []
         self._are_leaves_known = False
-        # Of the micro-batch before, if it drew nothing.
-        self._undrawn: RandomState | None = None
+        # The random state of the previous micro-batch, if it drew no random numbers.
+        self._idle_state: RandomState | None = None
 
     @property
     def inputs(self) -> list[Tensor]:
-        """The tensors that `gradients` returns a gradient for."""
+        """The tensors whose gradients `gradients` returns."""
         return [*self._parameters.trainable, *self.items.tensors]
 
     @property
     def are_sharded(self) -> bool:
-        """Whether all processes must make the same calls, to gather sharded parameters."""
+        """Whether parameters are sharded, so that all processes must make the same calls."""
         return self._parameters.are_sharded
 
     @contextmanager
     def first_pass(self, micro_batches: Sequence[MicroBatch], *, num_kept: int) -> Iterator[None]:
-        """Call `first` inside on each of these micro-batches, in this order.
+        """Set up the first pass; inside, call `first` on each micro-batch in order.
 
         Args:
-            micro_batches: Those of the pass.
-            num_kept: How many of those that may repeat keep their graph. The others run without.
+            micro_batches: The micro-batches of the pass.
+            num_kept: The number of micro-batches whose graph is kept, among those that may repeat.
 
         Raises:
-            RuntimeError: If the encoder changed what cannot be replayed, or a source failed.
+            RuntimeError: If the encoder changed in a way that cannot be replayed, or a source
+                failed.
         """
-        absent = missing_calls(self._parameters.trainable, len(micro_batches))
+        num_missing = missing_calls(self._parameters.trainable, len(micro_batches))
         repeating = [m for m in micro_batches if m.may_repeat]
         num_kept = fewest_calls(self._parameters.trainable, min(num_kept, len(repeating)))
         self._kept = set(repeating[:num_kept])
         self._fetches = self.items.prefetched([m.index for m in micro_batches])
         with torch.no_grad(), self.circumstances.first_pass(), closing(self._fetches):
             yield
-            for _ in range(absent):
-                self.again(self.encoded[micro_batches.index(repeating[0])])
+            for _ in range(num_missing):
+                self.replay(self.encoded[micro_batches.index(repeating[0])])
 
     def first(self, micro_batch: MicroBatch) -> Any:
         """Encode the next micro-batch of the first pass, and return the encoder's outputs."""
@@ -101,13 +102,13 @@ class EncoderCalls:
             if self._stem is not None:
                 args, kwargs = self._run_stem(self._stem, micro_batch, args, kwargs)
                 # The second pass starts after the stem, so record the state after its draws.
-                self._undrawn = None if before.without_undrawn()[1] else self._undrawn
+                self._idle_state = None if before.without_undrawn()[1] else self._idle_state
                 before = self.circumstances.random_state()
             outputs = self._call(index, args, kwargs)
             state, drew = before.without_undrawn()
-        # One copy serves consecutive micro-batches that draw nothing.
-        state = state if drew else self._undrawn or state
-        self._undrawn = None if drew else state
+        # Consecutive micro-batches that draw no random numbers share one copy.
+        state = state if drew else self._idle_state or state
+        self._idle_state = None if drew else state
         graph = Graph(pytree.tree_leaves(outputs), cuts) if keeps_graph else None
         if graph is not None:
             self._refuse_other_leaves(graph)
@@ -129,37 +130,37 @@ class EncoderCalls:
 
     @contextmanager
     def second_pass(self, micro_batches: Sequence[EncodedMicroBatch]) -> Iterator[None]:
-        """Call `repeat` inside on each of these micro-batches without a graph, in this order.
+        """Set up the second pass; inside, call `repeat` on each micro-batch without a kept graph.
 
         Raises:
-            RuntimeError: If something has changed since the first pass that cannot be put back.
+            RuntimeError: If something changed since the first pass and cannot be restored.
         """
         repeated = [m.index for m in micro_batches if m.graph is None]
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             self._aliases = stack.enter_context(self._parameters.aliased())
             stack.enter_context(self.circumstances.second_pass())
-            # What a backward that failed has left.
+            # A failed backward may have left gradients behind.
             self._parameters.restart()
             self._gradients.restart()
             self._are_leaves_known = False
-            absent = missing_calls(self._parameters.trainable, len(micro_batches))
+            num_missing = missing_calls(self._parameters.trainable, len(micro_batches))
             self._fetches = self.items.prefetched([] if self._stem else repeated)
             stack.enter_context(closing(self._fetches))
             yield
-            for _ in range(absent):
-                outputs = [x for x in self.again(micro_batches[-1]).outputs if _is_trained(x)]
+            for _ in range(num_missing):
+                outputs = [x for x in self.replay(micro_batches[-1]).outputs if _is_trained(x)]
                 back_propagate((output, torch.zeros_like(output)) for output in outputs)
 
     def repeat(self, micro_batch: EncodedMicroBatch) -> Graph:
-        """Encode the next micro-batch of the second pass that has no graph."""
-        graph = self.again(micro_batch, [] if self._stem else next(self._fetches))
+        """Encode the next micro-batch of the second pass, with its graph."""
+        graph = self.replay(micro_batch, [] if self._stem else next(self._fetches))
         if not self._are_leaves_known:
             self._refuse_other_leaves(graph)
             self._are_leaves_known = True
         return graph
 
-    def again(self, micro_batch: EncodedMicroBatch, fetched: Sequence[Any] | None = None) -> Graph:
+    def replay(self, micro_batch: EncodedMicroBatch, fetched: Sequence[Any] | None = None) -> Graph:
         """Encode a micro-batch as in the first pass, with a graph where gradients are enabled."""
         index, cuts = micro_batch.index, list[Tensor]()
         if self._stem is None:
@@ -168,7 +169,7 @@ class EncoderCalls:
             )
         else:
             args, kwargs = (self._cache.take(index),), {}
-        with self.circumstances.same_call(micro_batch.random_state):
+        with self.circumstances.replayed_call(micro_batch.random_state):
             return Graph(pytree.tree_leaves(self._call(index, args, kwargs)), cuts)
 
     def _refuse_other_leaves(self, graph: Graph) -> None:
@@ -177,11 +178,11 @@ class EncoderCalls:
             refuse_other_leaves(graph.outputs, known=known)
 
     def add_gradients(self, micro_batch: EncodedMicroBatch, graph: Graph) -> None:
-        """Add what the backward of a micro-batch has left on its own part of the items."""
+        """Add the gradients of the items of a micro-batch, after its backward."""
         self._gradients.add(micro_batch.index, graph.cuts)
 
     def gradients(self) -> list[Tensor | None]:
-        """Return the gradient of each of `inputs` that the second pass has gathered."""
+        """Return the gradient of each of `inputs`, summed over the second pass."""
         return [*self._parameters.gradients(), *self._gradients.take()]
 
 

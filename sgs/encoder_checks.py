@@ -1,4 +1,4 @@
-"""Encoders that are refused: when they are wrapped, and when they are called."""
+"""Checks of the encoder: in the constructor, and in each call."""
 
 import sys
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from sgs.distributed import bare, is_sharded
 
 
 def check_encoder(encoder: Any) -> nn.Module:
-    """Return an encoder that can be wrapped.
+    """Return an encoder that can be trained in micro-batches.
 
     Raises:
-        TypeError: If the encoder is no module, or a part of it synchronises gradients by itself.
+        TypeError: If it is not a module, uses DataParallel, or has a part that is wrapped in
+            DistributedDataParallel.
     """
     if not isinstance(encoder, nn.Module):
         raise TypeError(
@@ -31,20 +32,20 @@ def check_encoder(encoder: Any) -> nn.Module:
         )
     if any(isinstance(part, nn.DataParallel) for part in (encoder, *parts)):
         raise TypeError(
-            "SequentialGradientSampler(encoder=DataParallel): its replicas draw random numbers of "
-            "their own, which are not replayed. Use DistributedDataParallel."
+            "SequentialGradientSampler(encoder=DataParallel): its replicas draw their own random "
+            "numbers, which cannot be replayed. Use DistributedDataParallel."
         )
     return encoder
 
 
 def check_call(encoder: nn.Module, *, allow_batch_norm: bool) -> None:
-    """Refuse to call an encoder in a state in which its gradients would be wrong.
+    """Refuse an encoder whose gradients would be wrong in its present state.
 
     Raises:
-        ValueError: If there is a lazy module that has not seen its first input, or a BatchNorm
-            layer in training mode that is not allowed.
-        RuntimeError: If parametrized weights are cached, or its parameters are flattened or sharded
-            in a way that is not supported.
+        ValueError: If a lazy module has no values yet, or a BatchNorm layer is in training mode and
+            that is not allowed.
+        RuntimeError: If parametrized weights are cached, or parameters are flattened, or sharded in
+            an unsupported way.
     """
     refuse_flat_parameters(encoder)
     refuse_foreign_shards(encoder)
@@ -58,29 +59,29 @@ def check_call(encoder: nn.Module, *, allow_batch_norm: bool) -> None:
     if coupled and not allow_batch_norm:
         raise ValueError(
             f"SequentialGradientSampler: {', '.join(coupled)} normalise(s) by the statistics of "
-            "the micro-batch. The output for one item then depends on the others at hand, and "
+            "the micro-batch. The output for one item then depends on the others in it, and "
             "micro-batched gradients differ from the direct ones. Freeze the layers with "
             "encoder = freeze_batch_norm(encoder), as the paper does, or accept statistics per "
             "micro-batch with SequentialGradientSampler(..., allow_batch_norm=True)."
         )
-    # The cache would hold weights without a graph from the first pass, for the second one to find.
+    # The second pass would reuse weights that the first one cached without a graph.
     if torch.nn.utils.parametrize._cache_enabled:
         raise RuntimeError(
-            "SequentialGradientSampler: called inside of torch.nn.utils.parametrize.cached(), where"
-            " the second pass would find weights without a graph. Leave the block for the call."
+            "SequentialGradientSampler: called inside of torch.nn.utils.parametrize.cached(): the "
+            "second pass would reuse weights cached without a graph. Call it outside of the block."
         )
 
 
 def refuse_flat_parameters(encoder: nn.Module) -> None:
-    """Refuse parameters that FullyShardedDataParallel (FSDP1) has flattened.
+    """Refuse parameters flattened by FullyShardedDataParallel (FSDP1).
 
-    While it calls the model they are plain attributes, views of a flat parameter: the encoder looks
-    as if it had nothing to train.
+    During its call the parameters are plain attributes, views of a flat parameter, and the encoder
+    seems to have no parameters.
 
     Raises:
         RuntimeError: If it wraps the encoder, a part of it, or a module around it.
     """
-    # Whoever uses it has imported it; the library need not.
+    # FSDP is in use only if it was imported. Importing it here would cost time.
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None:
         return
@@ -91,17 +92,17 @@ def refuse_flat_parameters(encoder: nn.Module) -> None:
         getattr(base, "_is_flat_param", False) for base in views
     ):
         raise RuntimeError(
-            "SequentialGradientSampler: FullyShardedDataParallel has put views of a flat parameter "
-            "in the place of the encoder's parameters, which cannot be replayed. Use FSDP2: "
+            "SequentialGradientSampler: FullyShardedDataParallel replaced the encoder's parameters "
+            "by views of a flat parameter, which cannot be replayed. Use FSDP2: "
             "fully_shard(sampler), then fully_shard(model)."
         )
 
 
 def refuse_foreign_shards(encoder: nn.Module) -> None:
-    """Refuse sharded parameters that are not gathered and reduced by the encoder's own modules.
+    """Refuse sharded parameters that the encoder's own modules do not gather and reduce.
 
     Raises:
-        RuntimeError: If nothing in the encoder gathers them, or a module outside of it is the root.
+        RuntimeError: If no module in the encoder gathers them, or the FSDP2 root is outside of it.
     """
     if not any(is_sharded(parameter) for parameter in encoder.parameters()):
         return
@@ -109,21 +110,21 @@ def refuse_foreign_shards(encoder: nn.Module) -> None:
     shards = fsdp and [m for m in encoder.modules() if isinstance(m, fsdp.FSDPModule)]
     if not shards:
         raise RuntimeError(
-            "SequentialGradientSampler: the encoder has parameters of which each process holds a "
-            "part, and no module in it gathers them. Call the whole model, not the encoder, if it "
-            "is fully_shard(model); tensor parallelism is not supported."
+            "SequentialGradientSampler: the encoder has sharded parameters, and no module in it "
+            "gathers them. After fully_shard(model), call the whole model instead of the encoder. "
+            "Tensor parallelism is not supported."
         )
-    # FSDP2 ends a backward once per root. If that is outside, it ends once for all micro-batches,
-    # and the gradients of all but the first would be dropped without an error.
+    # FSDP2 finishes a backward once per root. If the root is outside of the encoder, that is once
+    # for all micro-batches, and the gradients of all but the first are dropped without an error.
     if any(
         module._get_fsdp_state()._is_root is False  # type: ignore[operator]
         for module in _topmost(shards)
     ):
         raise RuntimeError(
             "SequentialGradientSampler: modules inside of the encoder are sharded, and so is a "
-            "module around it. Either shard the sampler as a whole, fully_shard(sampler), besides "
-            "the model, which gathers the encoder once per step; or shard the encoder's parts and "
-            "the encoder, and what follows on its own, but not the model that holds both."
+            "module around it. Either call fully_shard(sampler), then fully_shard(model), which "
+            "gathers the encoder once per step. Or shard the encoder and its parts, and the layers "
+            "after it separately, but not the model around both."
         )
 
 

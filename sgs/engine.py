@@ -21,10 +21,10 @@ class TwoPasses:
     """The two passes of an encoder over the same items.
 
     Args:
-        calls: Call the encoder.
-        micro_batch_size: Items per call that keeps a graph.
-        couples_items: Whether items are known to depend on their micro-batch, as with BatchNorm in
-            training mode: then micro-batches are repeated whole, as for random numbers.
+        calls: The calls of the encoder.
+        micro_batch_size: Items per call with a graph.
+        couples_items: Whether BatchNorm layers in training mode couple the items of a micro-batch.
+            Micro-batches are then repeated whole, as for random numbers.
     """
 
     def __init__(self, calls: EncoderCalls, *, micro_batch_size: int, couples_items: bool) -> None:
@@ -37,13 +37,12 @@ class TwoPasses:
         """Encode all items, micro-batch by micro-batch (stage 1, Eq. 1).
 
         Args:
-            micro_batches: Their items.
-            num_kept: How many micro-batches of those that may repeat keep their graph. The others
-                run without one.
+            micro_batches: All items, divided into micro-batches.
+            num_kept: The number of micro-batches whose graph is kept, among those that may repeat.
 
         Raises:
-            RuntimeError: If the pass cannot be replayed, since the encoder changed its parameters,
-                or its buffers differently in each micro-batch; or a source failed.
+            RuntimeError: If the encoder changed its parameters, or its buffers differently in each
+                micro-batch, so that the pass cannot be replayed; or if a source failed.
         """
         features = FeatureBuffer(self._calls.items.lead_shape)
         with self._calls.first_pass(micro_batches, num_kept=num_kept):
@@ -51,8 +50,8 @@ class TwoPasses:
                 features.write(micro_batch.index, self._calls.first(micro_batch))
         return features
 
-    def compare(self, features: FeatureBuffer, index: Tensor, *, tolerance: float | bool) -> None:
-        """Let `gradients` compare the features of some items with those of the first pass."""
+    def remember(self, features: FeatureBuffer, index: Tensor, *, tolerance: float | bool) -> None:
+        """Keep the features of the items at `index`, to be compared in `gradients`."""
         if tolerance is not False:
             self._check = FeatureCheck(
                 [features.rows(x) if isinstance(x, Tensor) else x for x in features.leaves],
@@ -73,13 +72,13 @@ class TwoPasses:
                 not depend on the leaf.
 
         Returns:
-            The gradient of each of the calls' `inputs`; None where naive back-propagation leaves
-            None, and for sharded parameters, which have received theirs.
+            The gradient of each of the calls' `inputs`. None where naive back-propagation leaves
+            None, and for sharded parameters, whose `.grad` is already set.
 
         Raises:
-            RuntimeError: If the encoder or the items changed since `encode`, the features come out
-                differently, they depend on tensors that are no parameters or arguments, or a
-                micro-batch larger than `micro_batch_size` would have to be repeated.
+            RuntimeError: If the encoder or the items changed since `encode`, the features differ,
+                they depend on parameters outside the encoder, or a micro-batch larger than
+                `micro_batch_size` would have to be repeated.
         """
         rows = [None if g is None else self._calls.items.rows(g) for g in feature_gradients]
         micro_batches = self._repeats(subset)
@@ -95,7 +94,7 @@ class TwoPasses:
                 # Free this micro-batch before the next one is loaded: else two are alive at once.
                 del kept, graph
             if self._check is not None:
-                # The calls of a sharded encoder involve other processes, which may see no error.
+                # Calls of a sharded encoder wait for the other processes, which may see no error.
                 self._check.verify(may_repeat=not self._calls.are_sharded)
         return self._calls.gradients()
 
@@ -112,10 +111,10 @@ class TwoPasses:
     def _repeated(self, micro_batch: EncodedMicroBatch) -> Graph:
         graph = self._calls.repeat(micro_batch)
         if self._check is not None:
-            again = partial(self._outputs_again, micro_batch)
-            self._check.add(micro_batch.index, graph.outputs, again=again)
+            replay = partial(self._replayed_outputs, micro_batch)
+            self._check.add(micro_batch.index, graph.outputs, replay=replay)
         return graph
 
-    def _outputs_again(self, micro_batch: EncodedMicroBatch) -> list[Any]:
+    def _replayed_outputs(self, micro_batch: EncodedMicroBatch) -> list[Any]:
         with torch.no_grad():
-            return self._calls.again(micro_batch).outputs
+            return self._calls.replay(micro_batch).outputs

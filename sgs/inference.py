@@ -1,4 +1,4 @@
-"""A forward pass in micro-batches without a backward."""
+"""A forward pass in micro-batches, without a backward."""
 
 from contextlib import closing
 from typing import Any
@@ -19,12 +19,11 @@ from sgs.micro_batches import consecutive
 def encode_without_graph(
     encoder: nn.Module, items: CallArguments, stem: FrozenStem | None, *, size: int
 ) -> Any:
-    """Return the features of all items, encoded in micro-batches of a size.
+    """Return the features of all items, encoded in micro-batches of `size` items.
 
     Raises:
-        RuntimeError: If gradients are enabled and the features depend on parameters that train and
-            are not the encoder's: adapters hooked into a frozen encoder, or what
-            FullyShardedDataParallel has flattened.
+        RuntimeError: If gradients are enabled and the features depend on trainable parameters
+            outside the encoder, e.g. of adapters hooked into a frozen encoder.
     """
     features = FeatureBuffer(items.lead_shape)
     indices = [micro_batch.index for micro_batch in consecutive(items.num_items, size=size)]

@@ -1,4 +1,4 @@
-"""Which items share a call of the encoder, in the first pass and in the second."""
+"""The division of items into encoder calls, in the first pass and in the second."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class MicroBatch:
 
 @dataclass(eq=False)
 class EncodedMicroBatch:
-    """What is kept of one call of the first pass.
+    """The record of one call of the first pass.
 
     Attributes:
         index: The positions of its items.
         random_state: The random state before the call.
         drew: Whether the call drew random numbers.
-        graph: The graph of the call, if it was kept.
+        graph: The kept graph of the call, if any.
     """
 
     index: Int64[Tensor, " micro_batch"]
@@ -45,7 +45,7 @@ class EncodedMicroBatch:
     graph: Graph | None = None
 
     def take_graph(self) -> Graph | None:
-        """Return the kept graph, and forget it: it serves one backward."""
+        """Return the kept graph and drop it: it is good for one backward only."""
         graph, self.graph = self.graph, None
         return graph
 
@@ -57,10 +57,10 @@ def consecutive(num_items: int, *, size: int) -> list[MicroBatch]:
 
 
 def sampled_apart(subset: Subset, num_items: int, sizes: Sizes) -> list[MicroBatch]:
-    """Return micro-batches that hold either sampled items or others.
+    """Return micro-batches of either sampled or unsampled items.
 
-    See NOTE [ Replay by micro-batches ]: the second pass repeats the sampled ones. They are in the
-    order of their first items, so that a source which decodes a video reads it about in order.
+    The second pass repeats the sampled ones, see NOTE [ Replay by micro-batches ]. They are sorted
+    by their first item, so that a source can decode a video roughly in order.
     """
     rest = torch.ones(num_items, dtype=torch.bool, device="cpu")
     rest[subset.positions] = False
@@ -84,21 +84,21 @@ def repeats_of(
 
     NOTE [ Replay by micro-batches ]
     Random numbers are drawn per encoder call, so an item gets the same dropout mask again only in
-    the same micro-batch. Strategies that do not look at features therefore draw their subset first,
-    and the first pass encodes the sampled items in micro-batches of their own: the second pass
-    repeats exactly those. A subset that is known only afterwards is regrouped if the first pass
-    drew no random number (then grouping changes nothing but rounding); otherwise every micro-batch
-    with a sampled item is repeated whole, with zero gradients for the others in it.
+    the same micro-batch. Unguided strategies therefore draw their subset first, the first pass
+    encodes the sampled items in separate micro-batches, and the second pass repeats exactly those.
+    Guided strategies draw their subset afterwards. If the first pass drew no random numbers, the
+    sampled items are regrouped, which changes rounding only. Otherwise every micro-batch with a
+    sampled item is repeated whole, with zero gradients for its unsampled items.
 
     Args:
-        first_pass: Its micro-batches.
+        first_pass: The micro-batches of the first pass.
         positions: The sampled items.
         num_items: The number of all items.
-        size: Items per call that keeps a graph.
-        couples_items: Whether items are known to depend on their micro-batch, as with BatchNorm in
-            training mode: then micro-batches are repeated whole, as for random numbers.
-        uses_all_kept: Whether kept graphs without a sampled item are used too: with sharded
-            parameters other processes use theirs.
+        size: Items per call with a graph.
+        couples_items: Whether BatchNorm layers in training mode couple the items of a micro-batch.
+            Micro-batches are then repeated whole, as for random numbers.
+        uses_all_kept: Whether kept graphs without a sampled item are back-propagated too. Needed
+            with sharded parameters, whose backward waits for all processes.
 
     Raises:
         RuntimeError: If a micro-batch larger than `size` would have to be repeated.
@@ -106,7 +106,7 @@ def repeats_of(
     sampled = torch.zeros(num_items, dtype=torch.bool, device="cpu")
     sampled[positions] = True
     kept = [m for m in first_pass if m.graph and (uses_all_kept or sampled[m.index].any())]
-    # Without items there is one call, on none.
+    # A call without items has one empty micro-batch, which is repeated.
     rest = [m for m in first_pass if not m.graph]
     whole = [m for m in rest if len(m.index) == 0 or sampled[m.index].any()]
     if couples_items or any(m.drew for m in first_pass):
@@ -125,7 +125,7 @@ def _refuse_larger(micro_batches: Sequence[EncodedMicroBatch], size: int) -> Non
     if largest > size:
         raise RuntimeError(
             f"the encoder drew random numbers in micro-batches of {largest} item(s), more than "
-            f"micro_batch_size={size}; they would have to be repeated whole, since the subset was "
-            "not known before. Leave forward_micro_batch_size at None, switch dropout off, or use "
-            "a strategy that does not look at features."
+            f"micro_batch_size={size}. The subset was chosen after the first pass, so they would "
+            "have to be repeated whole. Leave forward_micro_batch_size at None, switch dropout "
+            "off, or use a strategy without features and gradients, e.g. Random()."
         )

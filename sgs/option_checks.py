@@ -1,4 +1,4 @@
-"""What the options of `SequentialGradientSampler` may be."""
+"""Checks of the options of `SequentialGradientSampler`."""
 
 import math
 from collections.abc import Callable
@@ -15,10 +15,10 @@ WEIGHTS = ("inverse_probability", "none")
 
 
 def check_micro_batch_size(size: Any) -> int | AbstractBudget:
-    """Return a number of items, or what chooses it.
+    """Return a number of items, or a budget.
 
     Raises:
-        ValueError: If it is no integer of at least 1.
+        ValueError: If it is neither a budget nor an integer of at least 1.
     """
     return size if isinstance(size, AbstractBudget) else _integer("micro_batch_size", size, 1)
 
@@ -36,22 +36,22 @@ def check_kept_graphs(kept_graphs: Any) -> int:
     """Return a number of micro-batches.
 
     Raises:
-        ValueError: If it is no integer of at least 0.
+        ValueError: If it is not an integer of at least 0.
     """
     return _integer("kept_graphs", kept_graphs, 0)
 
 
 def check_item_dim(item_dim: Any) -> int:
-    """Return a dimension that is counted from the front.
+    """Return a dimension, counted from the front.
 
     Raises:
-        ValueError: If it is no integer of at least 0.
+        ValueError: If it is not an integer of at least 0.
     """
     return _integer("item_dim", item_dim, 0)
 
 
 def _integer(name: str, value: Any, least: int) -> int:
-    # Integers of NumPy too, but no truth values.
+    # Accepts integers of NumPy; rejects booleans.
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(
             f"SequentialGradientSampler({name}={value!r}): expected an integer of at least {least}:"
@@ -61,14 +61,14 @@ def _integer(name: str, value: Any, least: int) -> int:
 
 
 def _number(value: Any) -> float:
-    """Return a number, of NumPy too; NaN, which is in no range, for something else."""
+    """Return a real number as a float. Return NaN for anything else: it lies in no range."""
     return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
 
 
 _MEANINGS = {
-    "micro_batch_size": "the number of items that the encoder sees at once, or a MemoryBudget",
-    "forward_micro_batch_size": "the number of items that the encoder sees at once without a graph",
-    "kept_graphs": "how many micro-batches keep their graph in the first pass",
+    "micro_batch_size": "the number of items per encoder call with a graph, or a MemoryBudget",
+    "forward_micro_batch_size": "the number of items per encoder call without a graph",
+    "kept_graphs": "the number of micro-batches whose graph is kept in the first pass",
     "item_dim": "0 for items of shape [N, ...], 1 for [B, N, ...]",
 }
 
@@ -85,7 +85,7 @@ def check_ratio(ratio: Any) -> float:
     advice = (
         f"Pass a fraction, {value / 100:g} for {value:g} %."
         if 1 < value <= 100
-        else "To train only what follows, freeze the encoder with requires_grad_(False)."
+        else "To train only the layers after it, freeze the encoder with requires_grad_(False)."
     )
     raise ValueError(
         f"SequentialGradientSampler(ratio={ratio!r}): expected a value in (0, 1], got {ratio!r}. "
@@ -94,10 +94,10 @@ def check_ratio(ratio: Any) -> float:
 
 
 def check_sampler(sampler: Any) -> AbstractSampler:
-    """Return a strategy that can choose among the items of an encoder.
+    """Return a strategy for the items of an encoder.
 
     Raises:
-        TypeError: If it is no `AbstractSampler`.
+        TypeError: If it is not an `AbstractSampler`.
         ValueError: If it needs more than features and gradients.
     """
     if not isinstance(sampler, AbstractSampler):
@@ -109,14 +109,14 @@ def check_sampler(sampler: Any) -> AbstractSampler:
     if unknown:
         raise ValueError(
             f"SequentialGradientSampler(sampler={sampler!r}): this strategy requires {unknown}, "
-            "which is not known of the items of an encoder. Use Random(), Grid(), Block(), "
+            "which does not exist for the items of an encoder. Use Random(), Grid(), Block(), "
             "FarthestPoint(), DPP() or GradientNorm()."
         )
     return sampler
 
 
 def check_weights(weights: Any) -> str:
-    """Return the name of a weighting.
+    """Return a kind of weights.
 
     Raises:
         ValueError: If it is unknown.
@@ -132,7 +132,7 @@ def check_generator(generator: Any) -> torch.Generator | None:
     """Return a generator, or None.
 
     Raises:
-        TypeError: If it is something else, such as a seed.
+        TypeError: If it is anything else, e.g. a seed.
     """
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(
@@ -143,18 +143,18 @@ def check_generator(generator: Any) -> torch.Generator | None:
 
 
 def check_tolerance(check_replay: Any) -> bool | float:
-    """Return a truth value or a tolerance.
+    """Return a boolean or a tolerance.
 
     Raises:
-        ValueError: If it is neither a truth value nor in (0, 1).
+        ValueError: If it is neither a boolean nor in (0, 1).
     """
     if isinstance(check_replay, bool):
         return check_replay
     tolerance = _number(check_replay)
     if not 0 < tolerance < 1:
         raise ValueError(
-            f"SequentialGradientSampler(check_replay={check_replay!r}): expected True, False or the"
-            " largest relative difference of features that passes, in (0, 1)."
+            f"SequentialGradientSampler(check_replay={check_replay!r}): expected True, False or a "
+            "tolerance in (0, 1): the largest allowed relative difference of features."
         )
     return tolerance
 
@@ -174,10 +174,10 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
 
 
 def check_weighting(sampler: AbstractSampler, *, ratio: float, weights: str) -> None:
-    """Refuse a strategy without the inclusion probability that the weights need.
+    """Refuse weights that need an inclusion probability, for a strategy without one.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If the strategy has none and the weights need it.
     """
     if weights != "none" and ratio < 1 and not sampler.has_inclusion_probability:
         raise ValueError(

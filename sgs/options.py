@@ -17,7 +17,7 @@ from sgs.subset import SubsetDraw
 
 
 class Options(nn.Module):
-    """What `SequentialGradientSampler` was made with; its docstring describes each option."""
+    """The options of `SequentialGradientSampler`, described in its docstring."""
 
     encoder: nn.Module
     micro_batch_size: int | AbstractBudget
@@ -32,11 +32,11 @@ class Options(nn.Module):
     frozen_stem: nn.Module | None
     stem_cache_device: torch.device | str | None
     check_replay: bool | float
-    # Of the budget, if there is one and it has chosen.
+    # The sizes last chosen by a budget.
     chosen_sizes: Sizes | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; an option that cannot work is refused."""
+        """Set an attribute, after checking it if it is an option."""
         super().__setattr__(name, CHECKS[name](value) if name in CHECKS else value)
 
     def extra_repr(self) -> str:
@@ -46,7 +46,7 @@ class Options(nn.Module):
 
     @property
     def stem(self) -> FrozenStem | None:
-        """What runs before the encoder."""
+        """The frozen layers in front of the encoder, if any."""
         module = self.frozen_stem
         return None if module is None else FrozenStem(module, self.stem_cache_device)
 
@@ -66,17 +66,18 @@ class Options(nn.Module):
     def items_of(
         self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> CallArguments:
-        """Return the arguments of a call, unless it is refused.
+        """Check the encoder and the arguments of a call, and return the arguments.
 
         Args:
             encoder: The encoder without DistributedDataParallel around it.
             args: The arguments of the call.
-            kwargs: Its keyword arguments.
+            kwargs: The keyword arguments of the call.
 
         Raises:
-            TypeError: If an argument hides tensors from view.
-            ValueError: If the arguments cannot be cut, or the encoder's state is refused.
-            RuntimeError: If the encoder is sharded in a way that is not supported.
+            TypeError: If tensors are hidden in an argument, e.g. in a dataclass.
+            ValueError: If the arguments cannot be cut into items, or the encoder cannot be trained
+                in its state, e.g. with BatchNorm layers in training mode.
+            RuntimeError: If the encoder is sharded in an unsupported way.
         """
         check_weighting(self.sampler, ratio=self.ratio, weights=self.weights)
         check_call(with_stem(encoder, self.stem), allow_batch_norm=self.allow_batch_norm)

@@ -38,56 +38,54 @@ class SequentialGradientSampler(Options):
     interact, without an error, in layers that read the first dimension as time, such as recurrent
     and transformer layers without `batch_first=True`.
 
-    The arguments of a call are those of the encoder. Every tensor in them, also inside lists and
-    dicts, holds one entry per item, and so does every `Source`, which is fetched by micro-batch;
-    wrap in `Shared` what all items have in common. The module mode and the requires_grad flags of
-    the encoder are the user's own; without anything to train, or under `torch.no_grad()`, a call is
-    a micro-batched forward pass. The state dict has the encoder's keys with the prefix `encoder.`.
+    Call it with the encoder's arguments. Every tensor in them, also inside lists and dicts, holds
+    one entry per item, and so does every `Source`, whose items are fetched by micro-batch. Wrap
+    arguments that all items share in `Shared`. The module mode and the requires_grad flags are
+    never changed. If nothing requires a gradient, or under `torch.no_grad()`, a call is a forward
+    pass in micro-batches. The state dict has the encoder's keys with the prefix `encoder.`.
 
     Args:
         encoder: Maps items `[K, ...]` to features `[K, ...]`, a tensor or a pytree of them.
-        micro_batch_size: Items per call that keeps a graph (K in the paper), at least 1. Items of
-            all videos count. Less memory when smaller, less overhead when larger. A `MemoryBudget`
+        micro_batch_size: Items per encoder call with a graph (K in the paper), at least 1, counted
+            over all videos. Smaller takes less memory, larger has less overhead. A `MemoryBudget`
             chooses this size, `forward_micro_batch_size` and `kept_graphs`.
-        forward_micro_batch_size: Items per call of the first pass that keeps none, at least 1; as
+        forward_micro_batch_size: Items per encoder call without a graph, at least 1;
             `micro_batch_size` if None. May be larger for speed.
         ratio: Fraction of the items of each video whose gradient is computed (γ), in (0, 1]. Stage
             3 costs in proportion.
-        sampler: How the subset is chosen; `Grid()` if None. Strategies that look at features choose
-            after stage 1, those that look at gradients in the backward. See `docs/samplers.md`.
+        sampler: The strategy that chooses the subset; `Grid()` if None. Feature-guided strategies
+            choose after stage 1, gradient-guided ones in the backward. See `docs/samplers.md`.
         weights: "inverse_probability" divides each sampled feature gradient by the item's inclusion
-            probability: the expected gradient is the full one. "none" is the paper: γ times the
-            full one for strategies with equal probabilities.
-        item_dim: The dimension that indexes items: 0 for `[N, ...]`, 1 for `[B, N, ...]`. Those
-            before it are videos, each sampled on its own.
+            probability, so the expected gradient is the full one. "none" follows the paper: γ times
+            the full one if all items are equally probable.
+        item_dim: The dimension that indexes items: 0 for `[N, ...]`, 1 for `[B, N, ...]`. The
+            dimensions before it index videos, each sampled separately.
         generator: Source of randomness of the sampling; torch's default CPU generator if None.
         allow_batch_norm: Whether BatchNorm layers in training mode are accepted. They normalise
             by the statistics of each micro-batch, so gradients differ from the direct ones.
-        kept_graphs: Micro-batches of sampled items that keep their graph in the first pass, instead
-            of being encoded again: less time for more memory. Strategies that look at features or
-            gradients draw too late to keep any.
-        frozen_stem: Module in front of the encoder that does not train, or a `FrozenStem` of one.
-            Its outputs of the sampled items are kept for the second pass, which repeats the encoder
-            only. The encoder receives them as its only argument, so the gradients are those of
+        kept_graphs: Number of micro-batches of sampled items whose graph is kept in the first pass,
+            so that they need no second one: less time, more memory. Feature- and gradient-guided
+            strategies choose too late to keep any.
+        frozen_stem: Frozen module in front of the encoder, or a `FrozenStem` of one. Its outputs
+            for the sampled items are kept, so that the second pass runs the encoder only. They are
+            the encoder's only argument: the gradients are those of
             `nn.Sequential(frozen_stem, encoder)`.
-        check_replay: Whether the backward compares the features of both passes, and raises if they
-            differ: the gradients would belong to other features than those of the loss. It keeps a
-            copy of the sampled items' features. A number is the largest difference that passes,
-            relative to the largest feature; True chooses it by the precision: 1e-8 in float64, 1e-4
-            in float32 (1e-2 on GPUs), 0.1 in half precision.
+        check_replay: Whether the backward compares the features of both passes and raises if they
+            differ, because the gradients would then be wrong. It keeps a copy of the sampled items'
+            features. A number is the tolerance, relative to the largest feature. True chooses it by
+            the precision: 1e-8 in float64, 1e-4 in float32 (1e-2 on GPUs), 0.1 in half precision.
 
     Attributes:
         encoder: The encoder itself; all arguments are attributes that may be set later.
         sizes: The sizes in use: those given, or chosen by the `MemoryBudget` for the last call.
-        last_index: The items with a gradient in the last call that trains: ascending positions
-            `[count]`, or `[B, count]`; None before, and until the backward of a call whose strategy
-            looks at gradients.
+        last_index: Ascending positions of the sampled items in the last training call, `[count]` or
+            `[B, count]`. None before the first; gradient-guided strategies set it in the backward.
 
     Raises:
-        TypeError: If an argument is of another type, or a part of the encoder is wrapped in
+        TypeError: If an argument has the wrong type, or a part of the encoder is wrapped in
             DistributedDataParallel.
-        ValueError: If an argument is out of its range, the strategy requires more than features, or
-            it has no inclusion probability while `weights` needs one.
+        ValueError: If an argument is out of its range, the strategy requires more than features and
+            gradients, or it has no inclusion probability and `weights` needs one.
 
     Example:
         >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
@@ -119,7 +117,7 @@ class SequentialGradientSampler(Options):
         self.micro_batch_size = micro_batch_size
         self.forward_micro_batch_size = forward_micro_batch_size
         self.kept_graphs = kept_graphs
-        _ = self.sizes  # refused if a budget chooses what is given
+        _ = self.sizes  # raises if sizes are given beside a budget
         self.sampler = Grid() if sampler is None else sampler
         self.ratio, self.weights = ratio, weights
         check_weighting(self.sampler, ratio=self.ratio, weights=self.weights)
@@ -130,19 +128,18 @@ class SequentialGradientSampler(Options):
         self.stem_cache_device = None if stem is None else stem.cache_device
         self.last_index: Int64[Tensor, "*videos count"] | None = None
 
-    # What is compiled around the call continues after it; the encoder itself may be compiled.
+    # Code compiled around the call resumes after it; the encoder itself may be compiled.
     @uncompiled
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the features of all items, with the items' dimensions in front.
+        """Return the features of all items, `[N, ...]` or `[B, N, ...]`.
 
         Raises:
-            TypeError: If an argument hides tensors from view.
+            TypeError: If tensors are hidden in an argument, e.g. in a dataclass.
             ValueError: If the arguments hold no tensors or disagree on the number of items, the
                 encoder does not return one row per item, its BatchNorm layers are in training mode,
                 or it has parameters without values.
-            RuntimeError: If the encoder changes its own parameters, or its buffers differently in
-                each micro-batch, which cannot be replayed, or is sharded in a way that is not
-                supported.
+            RuntimeError: If the encoder changes its parameters, changes its buffers differently in
+                each micro-batch, or is sharded in an unsupported way.
         """
         self._choose_sizes(args, kwargs)
         return call_through(self.encoder, self._features, args, kwargs)
@@ -158,14 +155,14 @@ class SequentialGradientSampler(Options):
 
     @uncompiled
     def encode(self, *args: Any, **kwargs: Any) -> EncodedItems:
-        """Run stage 1 alone, for those who own their loop.
+        """Run stage 1 only, for training loops that run stage 3 themselves.
 
         Returns:
-            The features, as leaves that collect their gradient, and the `backward` of stage 3.
+            The features, as leaf tensors that require a gradient, and the `backward` of stage 3.
 
         Raises:
-            ValueError: As a call does, if there is nothing to train, or if the encoder is wrapped
-                in DistributedDataParallel with options that need a graph.
+            ValueError: As in a call; also if nothing requires a gradient, or if the encoder is
+                wrapped in DistributedDataParallel with options that need a graph.
         """
         refuse_explicit_backward(self.encoder)
         self._choose_sizes(args, kwargs)

@@ -1,4 +1,4 @@
-"""How many items the encoder sees at once."""
+"""The sizes of micro-batches: given by the user, or chosen by a budget."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of micro-batches, and how many of them keep their graph.
+    """The sizes of micro-batches, and the number of kept graphs.
 
     Attributes:
-        micro_batch_size: Items per call that keeps a graph.
-        forward_micro_batch_size: Items per call of the first pass that keeps none.
-        kept_graphs: Micro-batches of sampled items that keep their graph in the first pass.
+        micro_batch_size: Items per encoder call with a graph.
+        forward_micro_batch_size: Items per encoder call without a graph.
+        kept_graphs: Number of micro-batches of sampled items whose graph is kept in the first pass.
     """
 
     micro_batch_size: int
@@ -23,7 +23,7 @@ class Sizes:
 
 
 class AbstractBudget(ABC):
-    """Chooses the sizes of each call that trains."""
+    """Chooses the sizes for each training call."""
 
     @abstractmethod
     def sizes_of(
@@ -32,18 +32,18 @@ class AbstractBudget(ABC):
         """Return the sizes of the next call.
 
         Args:
-            sampler: The `SequentialGradientSampler`; its `sizes` are those of the call before.
-            items: The arguments of the next call, as `CallArguments`.
-            args: The arguments themselves.
+            sampler: The `SequentialGradientSampler`; its `sizes` are those of the previous call.
+            items: The `CallArguments` of the next call.
+            args: The same arguments as the user passed them.
             kwargs: The keyword arguments.
         """
 
 
 def sizes_of(size: int | AbstractBudget, forward_size: int | None, kept_graphs: int) -> Sizes:
-    """Return the sizes that the options give; the least there are before a budget chooses.
+    """Return the sizes given by the options; with a budget, which chooses later, the smallest.
 
     Raises:
-        ValueError: If some are given beside a budget.
+        ValueError: If the options give both a budget and sizes.
     """
     if not isinstance(size, AbstractBudget):
         return Sizes(size, forward_size or size, kept_graphs)

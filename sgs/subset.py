@@ -1,4 +1,4 @@
-"""Which items get a gradient, and with which weight."""
+"""The sampled items, which get a gradient, and their weights."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Subset:
     """The sampled items of every video.
 
     Args:
-        index: Ascending positions in each video, on the CPU: grouping never waits for a GPU.
-        weight: What the feature gradient of each item is multiplied by, 0 where the item is not
-            sampled; None where it is 1 for all of them.
+        index: Ascending positions in each video, on the CPU, so grouping never waits for a GPU.
+        weight: The factor of each item's feature gradient, 0 for unsampled items. None if all are
+            1.
         num_items: Items per video.
     """
 
@@ -42,7 +42,7 @@ class Subset:
         """Return the subset of the given items, each with weight 1.
 
         Raises:
-            ValueError: If a position is out of range, repeated or there is none.
+            ValueError: If a position is out of range or repeated, or there are none.
         """
         ordered = index.cpu().sort(dim=1).values
         distinct = bool((ordered.diff(dim=1) > 0).all())
@@ -85,7 +85,7 @@ class SubsetDraw:
 
     @property
     def needs_gradients(self) -> bool:
-        """Whether it can only be drawn once the loss has been back-propagated to the features."""
+        """Whether the subset can only be drawn in the backward, from the feature gradients."""
         return self.ratio < 1 and "gradient_norm" in self.sampler.requires
 
     def __call__(
@@ -96,7 +96,7 @@ class SubsetDraw:
         features: Float[Tensor, "videos items channels"] | None = None,
         gradient_norms: Float[Tensor, "videos items"] | None = None,
     ) -> Subset:
-        """Draw for every video on its own.
+        """Draw a subset of each video separately.
 
         Raises:
             ValueError: If the strategy repeats a position.
@@ -118,8 +118,8 @@ class SubsetDraw:
         index = torch.stack(indices)
         if not bool((index.diff(dim=1) > 0).all()):
             raise ValueError(
-                f"{self.sampler!r} drew {index.tolist()}: expected distinct positions, since each "
-                "counts once."
+                f"{self.sampler!r} drew {index.tolist()}: expected distinct positions, since "
+                "each item is encoded once."
             )
         return Subset(index, _weight(index, torch.stack(values), num_items), num_items)
 
@@ -141,12 +141,12 @@ def gradient_norms(
 
     Args:
         gradients: One per leaf, `[*lead_shape, ...]`; None where the loss does not depend on it.
-        lead_shape: The items' dimensions.
+        lead_shape: The items' dimensions, `[N]` or `[B, N]`.
     """
     squares = torch.zeros(lead_shape.numel(), dtype=torch.float64, device="cpu")
     for gradient in gradients:
         if gradient is not None:
-            # Squares of half precision overflow.
+            # Squares overflow in half precision.
             wide = gradient.to(torch.promote_types(gradient.dtype, torch.float64))
             rows = wide.reshape(lead_shape.numel(), -1)
             squares += torch.linalg.vector_norm(rows, dim=1).square().cpu()

@@ -1,4 +1,4 @@
-"""One call that trains: the first pass, the subset, and the second pass."""
+"""One training call: the first pass, the subset, and the second pass."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class TrainingCall:
     Args:
         encoder: Maps a micro-batch of items to their features.
         items: The arguments of the call.
-        stem: Runs before the encoder, if there is one.
+        stem: The frozen layers in front of the encoder, if any.
         sizes: The sizes of micro-batches.
         draw: Draws the subset.
-        on_draw: Is called with each subset when it is drawn, and the items' dimensions; with None
-            when that has to wait for the gradients.
+        on_draw: Called after the first pass with the subset and the items' dimensions. With a
+            gradient-guided strategy the subset is then None, and the backward calls it again.
 
     Attributes:
-        items: As given.
-        subset: The items that get a gradient; None as long as they are not drawn.
-        inputs: The tensors that `gradients` returns a gradient for.
+        items: The arguments of the call.
+        subset: The items that get a gradient; None until they are drawn.
+        inputs: The tensors whose gradients `gradients` returns.
     """
 
     def __init__(
@@ -62,22 +62,23 @@ class TrainingCall:
         )
 
     def encode(self, *, check_replay: bool | float, compares_all: bool) -> FeatureBuffer:
-        """Run the first pass, and draw the subset unless it takes gradients to draw it.
+        """Run the first pass, and draw the subset unless the strategy needs gradients.
 
         Args:
-            check_replay: As of `SequentialGradientSampler`.
-            compares_all: Whether another subset than the drawn one may be repeated.
+            check_replay: The option of `SequentialGradientSampler`.
+            compares_all: Whether the features of all items are kept for comparison, because
+                `gradients` may be called with another subset than the drawn one.
         """
         features = self._first_pass()
         self._on_draw(self.subset, self.items.lead_shape)
         index = torch.arange(self.items.num_items, device="cpu")
         if self.subset is not None and not compares_all:
             index = self.subset.positions
-        self._passes.compare(features, index, tolerance=check_replay)
+        self._passes.remember(features, index, tolerance=check_replay)
         return features
 
     def _first_pass(self) -> FeatureBuffer:
-        """Encode all items, and draw the subset before or after that, as the strategy asks for."""
+        """Encode all items, and draw the subset before or after, depending on the strategy."""
         lead, count = self.items.lead_shape, self.items.num_items
         num_videos, num_items = lead[:-1].numel(), lead[-1]
         if self._draw.is_guided and count > 0:
@@ -100,7 +101,7 @@ class TrainingCall:
         Args:
             feature_gradients: One per leaf of the features; None where the loss does not depend on
                 it.
-            subset: The items whose gradient is used; those drawn if None.
+            subset: The items whose gradient is used; the drawn ones if None.
         """
         return self._passes.gradients(subset or self._drawn(feature_gradients), feature_gradients)
 

@@ -1,4 +1,4 @@
-"""Functions that torch.compile leaves out of its graphs."""
+"""A decorator that keeps a function out of the graphs of torch.compile."""
 
 import sys
 from collections.abc import Callable
@@ -14,9 +14,9 @@ _disabled = cache(torch.compiler.disable)
 
 
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate as `torch.compiler.disable` does, without importing the compiler.
+    """Do what `torch.compiler.disable` does, but do not import the compiler.
 
-    That import takes longer than the rest of torch, and most programs never compile.
+    Importing it takes longer than importing the rest of torch, and most programs never compile.
     """
 
     @wraps(function)

@@ -1,4 +1,4 @@
-"""What two ways to compute the same features and gradients agree on, tensor by tensor."""
+"""Comparison of features and gradients computed in two ways, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sgs.replay.feature_check import absolute_difference
 
-# By the bytes of a number: the largest relative error that counts as exact, and the part of the
-# largest gradient below which gradients vanish: those that are zero but for rounding, e.g. of a key
-# bias below softmax. Over 150 encoders on a CPU, rounding stayed below 6e-13, 4e-5 and 6e-2.
+# Keyed by bytes per number: the largest relative error that counts as exact; and a floor, relative
+# to the largest gradient, below which gradients are only rounding, e.g. of a key bias below
+# softmax. Over 150 encoders on a CPU, rounding stayed below 6e-13, 4e-5 and 6e-2.
 TOLERANCE = {8: (1e-10, 1e-4), 4: (1e-3, 1e-3), 2: (0.1, 1e-2), 1: (0.1, 1e-2)}
-# What parts that compute in float32 leave in float64; 1e-7 was seen.
+# Rounding by parts of a float64 encoder that compute in float32; 1e-7 was seen.
 COARSER_ROUNDING = 1e-5
 NUM_SHOWN = 20
 KINDS = ("feature", "parameter", "argument")
@@ -23,12 +23,12 @@ KINDS = ("feature", "parameter", "argument")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The features of a call and the gradients that came back from them, by name.
+    """The features of a call and the gradients of its backward, by name.
 
     Attributes:
         features: One per leaf of the encoder's output.
         parameters: The gradient of each trained parameter; None where it has none.
-        arguments: The gradient of each tensor of the call that requires one; likewise.
+        arguments: The same for each tensor of the call that requires a gradient.
     """
 
     features: Mapping[str, Any]
@@ -38,16 +38,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ReportRow:
-    """How far one feature, or the gradient of one parameter or argument, is from the reference.
+    """The error of one feature, or of the gradient of one parameter or argument.
 
     Attributes:
         name: E.g. "features['low']", "layers.0.weight", "args[0]".
         kind: "feature", "parameter" or "argument".
-        relative_error: The largest absolute difference, relative to the largest absolute value
-            that is expected of this tensor, or to a fraction of the largest gradient of all where
-            that is larger. Infinite where only one side has a value, or the shapes differ.
-        status: "exact" within the tolerance, else "different"; "missing" where only the reference
-            has a value, "unexpected" where only the sampler has one; "none" where neither has.
+        relative_error: The largest absolute difference, relative to the largest absolute value of
+            this tensor in the reference; for gradients, relative to a fraction of the largest
+            gradient of all if that is larger. Infinite if only one side has a value, or the shapes
+            differ.
+        status: "exact" within the tolerance, else "different"; "missing" if only the reference has
+            a value, "unexpected" if only the sampler has one, "none" if neither has.
     """
 
     name: str
@@ -58,14 +59,14 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class EquivalenceReport:
-    """Where sequentialized gradient sampling differs from the naive graph, and by how much.
+    """The differences between sequentialized gradient sampling and the naive graph.
 
     `print(report)` shows a verdict and the worst rows; `rows` has all of them.
 
     Attributes:
         rows: One per feature, trained parameter and argument that requires a gradient.
         reference: "one call", or "the same micro-batches" for an encoder that draws random numbers.
-        tolerance: The largest relative error that counts as exact, by the coarsest precision.
+        tolerance: The largest relative error that counts as exact in the coarsest precision used.
     """
 
     rows: tuple[ReportRow, ...]
@@ -94,14 +95,14 @@ class EquivalenceReport:
     def _caveats(self) -> Iterator[str]:
         if self.reference != "one call":
             yield (
-                "The encoder draws random numbers, so the reference ran the same micro-batches: "
-                "items that interact are not seen. Run the report again after encoder.eval()."
+                "The encoder draws random numbers, so the reference ran the same micro-batches and "
+                "cannot show whether items interact. Run the report again after encoder.eval()."
             )
         worst = max((row.relative_error for row in self.rows), default=0.0)
         if self.tolerance < worst < COARSER_ROUNDING:
             yield (
-                f"No difference is above {COARSER_ROUNDING:.0e}: parts of the encoder that compute "
-                "in float32, e.g. normalisation layers, would look like that by rounding alone."
+                f"No difference is above {COARSER_ROUNDING:.0e}. It may be rounding only, by parts "
+                "of the encoder that compute in float32, e.g. normalisation layers."
             )
 
     def _table(self) -> Iterator[str]:
@@ -113,7 +114,7 @@ class EquivalenceReport:
             yield f"{row.kind:<9}  {row.name:<{width}}  {row.relative_error:>14.1e}  {row.status}"
         if rest:
             largest = max(row.relative_error for row in rest)
-            yield f"and {len(rest)} more, of which none is above {largest:.1e}"
+            yield f"and {len(rest)} more, at most {largest:.1e}"
 
 
 def _severity(row: ReportRow) -> tuple[float, bool]:
@@ -126,9 +127,9 @@ def compare(
     """Compare all features and gradients.
 
     Args:
-        got: Of the sampler.
-        expected: Of the reference.
-        reference: What the reference was.
+        got: The outcome of the sampler.
+        expected: The outcome of the reference.
+        reference: "one call" or "the same micro-batches".
         dtypes: The precisions that the encoder computes in, besides those of the features.
     """
     features = [x for x in expected.features.values() if isinstance(x, Tensor)]

@@ -1,4 +1,4 @@
-"""`equivalence_report`: does sequentialized gradient sampling do what one naive graph would?"""
+"""`equivalence_report`: a comparison of sequentialized gradient sampling with the naive graph."""
 
 from __future__ import annotations
 
@@ -25,37 +25,36 @@ def equivalence_report(
 ) -> EquivalenceReport:
     """Compare sequentialized gradient sampling with the naive graph, for your encoder and items.
 
-    The encoder is run and back-propagated through in both ways, from the same random gradients of
-    its features, and all features and gradients are compared. The ratio is 1 on both sides, since
-    what sampling leaves out is no question of exactness; the other options are those of `encoder`.
+    Both run forward and backward, from the same random gradients of the features. All features and
+    gradients are compared. The ratio is 1 on both sides, since the gradients of a subset are not
+    meant to be exact. The other options are those of `encoder`.
 
-    The reference is one call on all items. Where such a call draws random numbers (dropout), one
-    call and micro-batches differ by nature: then the reference runs the micro-batches of the
-    sampler from the same random state, and cannot show whether items interact. Run a second report
-    with the encoder in evaluation mode for that. Both sides run under the caller's autocast;
-    float64 tells a difference from rounding best.
+    The reference is one call on all items. With random numbers (dropout), one call differs from
+    micro-batches in any case. The reference then runs the sampler's micro-batches from the same
+    random state, and cannot show whether items interact; run a second report in evaluation mode for
+    that. Both sides run under the caller's autocast. Use float64 to tell differences from rounding.
 
-    Parameters, their `.grad`, buffers, module modes, plain attributes and random states are left as
-    they were found. Hooks on parameters are not called, so an optimizer that steps in the backward
-    does not, and gradients are compared before such hooks; hooks on modules are part of the encoder
-    and run. Nothing is reduced over processes. The report takes the memory of the naive graph and
-    of three copies of the parameters.
+    Parameters, their `.grad`, buffers, module modes, plain attributes and random states are not
+    changed. Hooks on parameters are not called, so an optimizer that steps in the backward does
+    not, and gradients are compared before such hooks. Hooks on modules are called. Nothing is
+    reduced over processes. The report takes the memory of the naive graph and of three copies of
+    the parameters.
 
     Args:
-        encoder: The sampler to train with. Wrapped in DistributedDataParallel inside of it, an
-            encoder is reported on without the wrapper.
-        *args: The arguments of its call, with more items than one micro-batch, and as few as a
-            graph of all of them allows. Only those that require a gradient are compared.
-        **kwargs: Keyword arguments, likewise.
+        encoder: The sampler to train with. A DistributedDataParallel wrapper of the encoder inside
+            it is left out.
+        *args: The arguments of its call, with more items than one micro-batch, but few enough for
+            one graph of all of them. Only those that require a gradient are compared.
+        **kwargs: The keyword arguments of its call.
 
     Returns:
         The relative error of each feature and gradient; print it for a verdict and a table.
 
     Raises:
-        TypeError: If `encoder` is no `SequentialGradientSampler`, or as a call of it.
+        TypeError: If `encoder` is not a `SequentialGradientSampler`, or as in its call.
         ValueError: If all items fit into one micro-batch, the encoder's parameters are sharded, or
-            as a call of it.
-        RuntimeError: If the call or its backward refuses the encoder, which is the answer then.
+            as in its call.
+        RuntimeError: If the call or its backward refuses the encoder.
 
     Example:
         >>> from sgs import SequentialGradientSampler, equivalence_report
@@ -68,7 +67,7 @@ def equivalence_report(
     _validate(encoder, args, kwargs)
     sampler = _of_all_items(encoder)
     start = partial(trial, sampler, args, kwargs)
-    # A report may be wanted where the caller evaluates, too.
+    # The caller may be in no_grad or inference mode.
     with torch.inference_mode(False), torch.enable_grad():
         with start() as run:
             ours, cotangents = _sampled(sampler, run)
@@ -87,22 +86,21 @@ def _validate(encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
     if not isinstance(encoder, SequentialGradientSampler):
         raise TypeError(
             f"equivalence_report(encoder={type(encoder).__name__}): expected a "
-            "SequentialGradientSampler, whose options are part of the question. Wrap the encoder "
+            "SequentialGradientSampler, whose options are used in the report. Wrap the encoder "
             "first: SequentialGradientSampler(encoder, micro_batch_size=...)."
         )
     sharded = [n for n, p in encoder.encoder.named_parameters() if is_sharded(p)]
     if sharded:
         raise ValueError(
-            f"equivalence_report: of the parameters {sharded[:3]} each process holds a part, and a "
-            "naive graph to compare with would reduce their gradients. Run the report on the "
-            "encoder before fully_shard(...)."
+            f"equivalence_report: the parameters {sharded[:3]} are sharded, and the naive graph's "
+            "backward would reduce their gradients. Run the report before fully_shard(...)."
         )
     num_items = encoder.items_of(bare(encoder.encoder), args, kwargs).num_items
     size = encoder.sizes.micro_batch_size
     if num_items <= size:
         raise ValueError(
             f"equivalence_report: got {num_items} item(s) and micro_batch_size={size}, expected "
-            "more items than that: a single micro-batch is the naive call, and shows nothing."
+            "more items than that. With a single micro-batch there is nothing to compare."
         )
 
 
@@ -130,7 +128,7 @@ def _sampled(sampler: SequentialGradientSampler, run: Trial) -> tuple[Outcome, C
 
 
 def _cotangents(features: Mapping[str, Any]) -> Cotangents:
-    """Draw gradients in which every number of every feature matters."""
+    """Draw a random gradient for every feature."""
     generator = torch.Generator().manual_seed(0)
     drawn = {}
     for name, x in features.items():
@@ -141,7 +139,7 @@ def _cotangents(features: Mapping[str, Any]) -> Cotangents:
 
 
 def _back_propagate(features: Mapping[str, Any], cotangents: Cotangents) -> None:
-    # A leaf of another shape than the sampler's is reported as a difference of its own.
+    # A leaf whose shape differs from the sampler's is reported as a difference of the features.
     back_propagate(
         (features[name], gradient)
         for name, gradient in cotangents.items()
@@ -164,7 +162,7 @@ def _one_call(run: Trial, cotangents: Cotangents) -> Outcome | None:
 def _micro_batches(run: Trial, cotangents: Cotangents, *, size: int) -> Outcome:
     parts = []
     for index in torch.arange(run.items.num_items, device="cpu").split(size):
-        # From the buffers that the call found, as one call does.
+        # Each starts from the buffers at the time of the call, as one call would.
         with run.circumstances.first_call():
             features = run.features_of(index)
         _back_propagate(features, {n: g[index.to(g.device)] for n, g in cotangents.items()})
@@ -178,7 +176,7 @@ def _join(parts: Sequence[Any]) -> Any:
 
 
 def _without_fill(ours: Outcome, theirs: Outcome) -> Outcome:
-    """Drop the zeros that stand for no gradient where several processes train."""
+    """Return None for zeros that the sampler filled in because several processes train."""
     if not is_distributed():
         return ours
     parameters = {

@@ -1,4 +1,4 @@
-"""A call of the encoder, with its backward, that leaves no trace."""
+"""A call of the encoder and its backward that change no state."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class Trial:
-    """An encoder and arguments that may be called and back-propagated through.
+    """An encoder and arguments, for a forward and a backward pass.
 
     Attributes:
-        encoder: The user's encoder, whose parameters are aliases while the trial lasts.
-        args: The positional arguments, outside of any graph.
-        kwargs: The keyword arguments, likewise.
-        items: The items among them.
-        stem: Runs before the encoder, if there is one.
-        circumstances: The state of the encoder's modules when the trial began.
+        encoder: The user's encoder, with aliases in place of its parameters.
+        args: The positional arguments, without the graphs behind them.
+        kwargs: The keyword arguments, without the graphs behind them.
+        items: The same arguments as `CallArguments`.
+        stem: The frozen layers in front of the encoder, if any.
+        circumstances: The state before the trial.
     """
 
     encoder: nn.Module
@@ -45,7 +45,7 @@ class Trial:
     circumstances: Circumstances
 
     def features_of(self, index: Int64[Tensor, " items"]) -> dict[str, Any]:
-        """Call the encoder itself on some of the items, in the graph of all of them."""
+        """Call the encoder on some items, in the graph of the whole arguments."""
 
         def take(leaf: Any) -> Any:
             if isinstance(leaf, Shared):
@@ -60,7 +60,7 @@ class Trial:
         return named_leaves(self.encoder(*args, **kwargs), FEATURES)
 
     def outcome(self, features: Mapping[str, Any]) -> Outcome:
-        """Return the gradients that the trial has gathered so far, beside some features."""
+        """Return some features, and the gradients collected so far."""
         named = {**named_leaves(self.args, "args"), **named_leaves(self.kwargs, "kwargs")}
         leaves = {
             key: leaf
@@ -69,7 +69,7 @@ class Trial:
         }
         trained = {n: p.grad for n, p in self.encoder.named_parameters() if p.requires_grad}
         tensors = {n: x for n, x in leaves.items() if isinstance(x, Tensor) and x.requires_grad}
-        # The features may share memory with buffers that are about to be put back.
+        # Copied, since features may share memory with buffers that are restored later.
         kept = {n: x.detach().clone() if isinstance(x, Tensor) else x for n, x in features.items()}
         return Outcome(kept, trained, {n: x.grad for n, x in tensors.items()})
 
@@ -78,17 +78,17 @@ class Trial:
 def trial(
     sampler: SequentialGradientSampler, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[Trial]:
-    """Let the sampler's encoder run inside, and leave all as it was found.
+    """Run the sampler's encoder inside, and restore all state at the end.
 
     NOTE [ No trace ]
-    Parameters are replaced by aliases, so a backward inside neither touches their `.grad` nor calls
-    their hooks, e.g. of an optimizer that steps in the backward; `autograd.grad`, which would not
-    either, cannot pass through reentrant checkpoints. Aliases share the memory of the parameters,
-    and edits through `.data` are counted nowhere, so values are compared and put back. What modules
-    keep inside of objects other than lists, dicts and sets is beyond reach.
+    Parameters are replaced by aliases. So a backward inside neither changes their `.grad` nor calls
+    their hooks, e.g. of an optimizer that steps in the backward. (`autograd.grad` would not either,
+    but cannot pass through reentrant checkpoints.) Aliases share the memory of the parameters, and
+    edits through `.data` raise no version, so values are compared and restored. State in objects
+    other than lists, dicts and sets cannot be restored.
 
     Yields:
-        The encoder, and the arguments cut off from the graphs that lead to them.
+        The encoder, and the arguments without the graphs behind them.
     """
     args, kwargs = pytree.tree_map(_cut_off, (args, kwargs))
     encoder, stem = sampler.encoder, sampler.stem
@@ -101,7 +101,7 @@ def trial(
         circumstances.second_pass(),
         _values_kept([*whole.parameters(), *whole.buffers()]),
         _modes_kept(whole),
-        # Aliases of its own for each trial: autocast keeps a cast of every weight that it has seen.
+        # New aliases for each trial, because autocast caches a cast of every weight.
         parameters.aliased(),
     ):
         yield Trial(encoder, args, kwargs, items, stem, circumstances)
@@ -138,9 +138,9 @@ def _values_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
 
 
 def named_leaves(tree: Any, name: str) -> dict[str, Any]:
-    """Return the leaves of a pytree by how they are reached, e.g. "features['levels'][0]".
+    """Return the leaves of a pytree by their paths, e.g. "features['levels'][0]".
 
-    Not `tree_flatten_with_path`, which refuses classes that are registered without names.
+    `tree_flatten_with_path` would refuse classes that are registered without names.
     """
     children, _ = pytree.tree_flatten(tree, is_leaf=lambda x: x is not tree)
     if len(children) == 1 and children[0] is tree:

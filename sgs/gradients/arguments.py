@@ -1,4 +1,4 @@
-"""The gradients of a call's arguments, put together from micro-batches."""
+"""The gradients of a call's arguments, collected over micro-batches."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from sgs.items.arguments import CallArguments
 
 
 class ArgumentGradients:
-    """Room for the gradients of the tensors of a call.
+    """Collects the gradients of the tensors of a call.
 
     Args:
-        call: The call.
+        call: The arguments of the call.
 
     Attributes:
-        shared: Leaves that every micro-batch receives in place of the call's shared tensors; their
-            gradients add up over the micro-batches.
+        shared: Leaf tensors, passed to every micro-batch in place of the call's shared tensors.
+            Their gradients add up over the micro-batches.
     """
 
     def __init__(self, call: CallArguments) -> None:
@@ -28,13 +28,13 @@ class ArgumentGradients:
         self._items: list[Tensor | None] = [None] * len(call.item_tensors)
 
     def add(self, index: Tensor, cuts: Sequence[Tensor]) -> None:
-        """Add the gradients of a micro-batch's own part of the items, if it has one."""
+        """Add the gradients of the items of a micro-batch, those of its `cuts`."""
         for i, cut in enumerate(cuts):
             if cut.grad is None:
                 continue
             found = self._items[i]
             if found is None:
-                # Only now: what the encoder does not use keeps None, as in a naive graph.
+                # Allocated late: an unused argument keeps None, as in a naive graph.
                 self._items[i] = found = torch.zeros_like(self._call.item_tensors[i])
             found[self._call.position(index, found.device)] += cut.grad
 
@@ -45,9 +45,9 @@ class ArgumentGradients:
             found.restart()
 
     def take(self) -> list[Tensor | None]:
-        """Return one gradient for each of the call's `tensors`, and forget them.
+        """Return one gradient for each of the call's `tensors`, and start anew.
 
-        None where none is needed, or the encoder does not use the tensor.
+        None for tensors that require no gradient or are not used by the encoder.
         """
         gradients = [*self._items, *(found.take() for found in self._shared)]
         self.restart()

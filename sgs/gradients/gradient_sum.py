@@ -7,22 +7,22 @@ from torch import Tensor
 
 
 class GradientSum:
-    """The sum of what the backward passes of all micro-batches add to a leaf.
+    """The sum of a leaf's gradients over the backward passes of all micro-batches.
 
     NOTE [ Half precision is summed in float32 ]
-    A naive graph makes the gradient of a weight in one product, which kernels add up in float32 and
-    round once. `.grad` of the same precision would be rounded once per micro-batch, and stop
-    growing where a summand is below half of its last digit: in bfloat16, after 256 equal ones.
+    In a naive graph the gradient of a weight is one product, accumulated in float32 and rounded
+    once. A half-precision `.grad` would be rounded once per micro-batch. It would stop growing when
+    a summand is below half of its last digit: in bfloat16, after 256 equal summands.
 
     Args:
-        leaf: A tensor that requires its gradient, or does not. Its `.grad` is used.
+        leaf: A leaf tensor, whose `.grad` is used if it requires a gradient.
     """
 
     def __init__(self, leaf: Tensor) -> None:
         self._leaf = leaf
         self._wide: list[Tensor] = []
         if leaf.requires_grad and leaf.is_floating_point() and leaf.itemsize < 4:
-            # Not a method: the leaf would hold what holds the leaf.
+            # Not a bound method, which would make a reference cycle with the leaf.
             leaf.register_post_accumulate_grad_hook(partial(_move, into=self._wide))
 
     def restart(self) -> None:
@@ -31,7 +31,7 @@ class GradientSum:
         self._leaf.grad = None
 
     def take(self) -> Tensor | None:
-        """Return the sum in the precision of the leaf, and forget it; None if nothing was added."""
+        """Return the sum in the precision of the leaf, or None if nothing was added; start anew."""
         found = self._wide[0].to(self._leaf.dtype) if self._wide else self._leaf.grad
         self.restart()
         return found

@@ -1,4 +1,4 @@
-"""The graph of one encoder call, and how gradients enter it."""
+"""The graph of one encoder call, and its backward."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Graph:
     """One call of the encoder with its graph.
 
     Attributes:
-        outputs: The leaves of its outputs.
-        cuts: The part of each item tensor that the call received, in the graph.
+        outputs: The leaves of the output pytree.
+        cuts: The micro-batch's rows of each item tensor, leaf tensors of the graph.
     """
 
     outputs: list[Any]
@@ -25,11 +25,11 @@ class Graph:
 
 
 def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]) -> None:
-    """Refuse outputs that depend on parameters which the encoder does not hold.
+    """Refuse outputs that depend on a parameter outside the encoder.
 
-    Their gradients would be accumulated once per micro-batch, past the user's graph: those of a
-    module that is no submodule, e.g. in a plain list or a closure, or behind a tensor computed
-    before the call that is not an argument of it.
+    Its gradient would be accumulated once per micro-batch, bypassing the user's graph. Examples are
+    parameters of a module in a plain list or a closure, and those behind a tensor that was computed
+    before the call and is not an argument of it.
 
     Args:
         outputs: The features of a micro-batch, with their graph.
@@ -44,14 +44,14 @@ def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]
     seen = set(pending)
     while pending:
         node = pending.pop()
-        leaf = getattr(node, "variable", None)  # only the nodes of leaves have one
-        # Leaves that are no parameters may have been made inside of the forward pass.
+        leaf = getattr(node, "variable", None)  # only leaves' nodes have it
+        # A leaf that is not a parameter may have been created in the forward pass.
         if isinstance(leaf, nn.Parameter) and id(leaf) not in expected:
             raise RuntimeError(
                 f"the encoder's output depends on a parameter of shape {list(leaf.shape)} that is "
                 "not one of the encoder's. Register it, or the module that owns it, as an attribute"
-                " of the encoder; or pass what is computed from it as an argument, wrapped in "
-                "Shared(...)."
+                " of the encoder. Or compute with it before the call, and pass the result as an "
+                "argument, wrapped in Shared(...)."
             )
         fresh = {n for n, _ in node.next_functions if n is not None} - seen
         seen |= fresh
@@ -60,13 +60,13 @@ def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]
 
 @contextmanager
 def saved_tensors_explained(*, is_kept: bool) -> Iterator[None]:
-    """Say what to do if a kept graph saved a tensor that has changed since.
+    """Replace autograd's error about a changed saved tensor, if the graph was kept.
 
     Args:
         is_kept: Whether the graph was kept while other micro-batches were encoded.
 
     Raises:
-        RuntimeError: In the place of autograd's own error.
+        RuntimeError: With the reason and the way out.
     """
     try:
         yield
@@ -74,8 +74,9 @@ def saved_tensors_explained(*, is_kept: bool) -> Iterator[None]:
         if not is_kept or "modified by an inplace operation" not in str(error):
             raise
         raise RuntimeError(
-            "the encoder changes in place a tensor that its backward reads, e.g. a buffer, and a "
-            "micro-batch that kept its graph finds the value of a later one. Pass kept_graphs=0."
+            "the encoder changes in place a tensor that its backward reads, e.g. a buffer. A kept "
+            "graph would be back-propagated with the value of a later micro-batch. Pass "
+            "kept_graphs=0."
         ) from error
 
 
@@ -96,9 +97,9 @@ def back_propagate_rows(
 
     Args:
         outputs: The features of the micro-batch, with their graph.
-        feature_gradients: One per output, with a row for each of all items; None for no gradient.
+        feature_gradients: One per output, with one row per item of the call; None for no gradient.
         index: The items of the micro-batch.
-        weight: What the gradient of each of all items is multiplied by; None for 1.
+        weight: The factor of each item's gradient, for all items of the call; None for 1.
     """
     back_propagate(
         (output, _weighted(gradient, index, weight))
@@ -111,7 +112,7 @@ def _weighted(gradient: Tensor, index: Tensor, weight: Tensor | None) -> Tensor:
     rows = gradient[index.to(gradient.device)]
     if weight is None:
         return rows
-    # Half precision would round the product before it is used; zeros must also hide inf and NaN.
+    # Multiplied in float32: half precision would round twice. Weight 0 must also hide inf and NaN.
     wide = torch.promote_types(rows.dtype, torch.float32)
     factor = weight[index].to(rows.device, wide).view(-1, *[1] * (rows.ndim - 1))
     return (rows.to(wide) * factor).masked_fill(factor == 0, 0).to(rows.dtype)

@@ -1,4 +1,4 @@
-"""The encoder's parameters in one call, and stand-ins that gather their gradients."""
+"""The encoder's parameters in one call, and aliases that collect their gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,13 +11,13 @@ from sgs.gradients.gradient_sum import GradientSum
 
 
 class CalledParameters:
-    """The tensors that were the encoder's parameters when it was called.
+    """The encoder's parameters at the time of the call.
 
-    They need not be its parameters for ever: `torch.func.functional_call` puts others in their
-    place for one call. As in a naive graph, the gradients belong to those of the call.
+    They may differ from those before and after: `torch.func.functional_call` replaces parameters
+    for one call. As in a naive graph, the gradients go to the parameters of the call.
 
     Args:
-        encoder: The module that is about to be called.
+        encoder: The encoder, before its call.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -36,22 +36,22 @@ class CalledParameters:
 
     @contextmanager
     def aliased(self) -> Iterator[list[nn.Parameter | None]]:
-        """Replace every parameter by a detached alias of the same memory while the block runs.
+        """Replace every parameter by a detached alias of the same memory inside the block.
 
         NOTE [ Why aliases ]
         The re-forward runs inside the backward of the user's loss. A nested `.backward()` onto the
-        real parameters would fire their hooks once per micro-batch, among them those of
-        DistributedDataParallel, which then reduces too early, without an error. `autograd.grad`
-        with respect to the parameters cannot pass through reentrant checkpoints. Gradients gathered
-        on aliases and returned from the outer backward go through the real parameters' hooks once.
-        The aliases must stay in place during the micro-batch's backward: checkpoints inside the
-        encoder recompute there. Sharded parameters are left alone: FSDP2 puts its gathered ones in
-        their place for each call, and reduces their gradients itself.
+        real parameters would run their hooks once per micro-batch. Those of DistributedDataParallel
+        would then reduce too early, without an error. `autograd.grad` with respect to the
+        parameters cannot pass through reentrant checkpoints. Gradients collected on aliases and
+        returned from the outer backward run the real parameters' hooks once. The aliases stay in
+        place during the micro-batch's backward, in which checkpoints inside the encoder recompute.
+        Sharded parameters get no alias: FSDP2 replaces them by gathered ones in each call, and
+        reduces their gradients itself.
 
         Yields:
             The alias of each of `trainable`; None for sharded ones.
         """
-        # By identity, so tied weights stay tied; and the same ones each time, for kept graphs.
+        # By identity, so that tied weights stay tied. Reused, because kept graphs hold them.
         aliases = self._aliases
         for _, _, called in self._places:
             if id(called) not in aliases and self._needs_alias(called):
@@ -60,7 +60,7 @@ class CalledParameters:
         places = [(m, name, aliases[id(p)]) for m, name, p in self._places if id(p) in aliases]
         present = [(module, name, module._parameters[name]) for module, name, _ in places]
         try:
-            # setattr, not the dict: recurrent layers keep a second list of weights in step with it.
+            # setattr also updates the second list of weights of recurrent layers.
             for module, name, alias in places:
                 setattr(module, name, alias)
             yield [aliases.get(id(parameter)) for parameter in self.trainable]
@@ -73,25 +73,25 @@ class CalledParameters:
         return not is_sharded(parameter) and (wanted or parameter.requires_grad)
 
     def _alias(self, parameter: Tensor) -> nn.Parameter:
-        # Requires its gradient as in the call, whatever the parameter says by now.
+        # requires_grad as in the call; the user may have changed it since.
         alias = nn.Parameter(parameter.detach(), requires_grad=id(parameter) in self._wanted)
         vars(alias).update(vars(parameter))
         if type(alias) is not type(parameter) and isinstance(parameter, nn.Parameter):
-            # Methods of a derived class; one with a layout of its own cannot be assigned.
+            # Keep the methods of a derived class; Python refuses classes with another layout.
             with suppress(TypeError):
                 alias.__class__ = type(parameter)
         return alias
 
     def restart(self) -> None:
-        """Forget the gradients that an earlier backward, which failed, has left on the aliases."""
+        """Drop the gradients of an earlier, failed backward."""
         for found in self._sums.values():
             found.restart()
 
     def gradients(self) -> list[Tensor | None]:
-        """Return the gradient of each of `trainable`, from what its alias has gathered.
+        """Return the gradient of each of `trainable`, collected on its alias.
 
-        Those without one get zeros where several processes train: each must take part in the
-        reduction of every parameter. Otherwise they get None, as from a naive graph.
+        Parameters without a gradient get None, as in a naive graph. With several processes they get
+        zeros, because every process must take part in the reduction of every parameter.
         """
         sums = [self._sums.get(id(parameter)) for parameter in self.trainable]
         gradients = [None if found is None else found.take() for found in sums]

@@ -1,4 +1,4 @@
-"""The arguments of one encoder call, cut into micro-batches."""
+"""The arguments of one call, cut into micro-batches."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from sgs.items.source import Source, fetch_rows, lead_shape_of, prefetched
 class CallArguments:
     """A call `encoder(*args, **kwargs)` whose tensors and sources hold one entry per item.
 
-    Items are counted over all dimensions up to `item_dim`: position b * N + i is item i of video b.
+    An item's position counts over all videos: item i of video b has position b * N + i.
 
     Args:
         args: Positional arguments, pytrees of tensors, sources, `Shared` and constants.
-        kwargs: Keyword arguments, likewise.
+        kwargs: Keyword arguments of the same kinds.
         item_dim: The dimension that indexes items.
-        device: Where the encoder wants what sources fetch; where they put it if None.
+        device: The device to copy fetched items to; None to leave them where they are.
 
     Raises:
-        TypeError: If an argument hides tensors from view, or is a NumPy array, a nested tensor or
-            a list of as many constants as there are items.
+        TypeError: If tensors are hidden in an argument, e.g. in a dataclass, or an argument is a
+            NumPy array, a nested tensor or a list of as many constants as there are items.
         ValueError: If there is no tensor to cut, or the tensors disagree on their leading
             dimensions.
     """
@@ -67,47 +67,47 @@ class CallArguments:
             raise ValueError(
                 f"arguments of shapes {[list(shape) for shape in shapes]} (item_dim={item_dim}): "
                 f"expected the same first {item_dim + 1} dimension(s) in every tensor, since each "
-                "is cut into micro-batches. Wrap in Shared(...) what all items have in common, and "
-                "in SourceBatch([...]) the sources of several videos."
+                "is cut into micro-batches. Wrap what all items share in Shared(...), and several "
+                "videos' sources in SourceBatch([...])."
             )
         return torch.Size(leads.pop())
 
     def needs_gradient(self, tensor: Tensor) -> bool:
-        """Tell whether one of the call's tensors required its gradient when it was called."""
+        """Tell whether a tensor of the call required a gradient at the time of the call."""
         return id(tensor) in self._requiring_gradient
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All tensors of the call: those that are cut, then those that are shared."""
+        """All tensors of the call: the item tensors, then the shared ones."""
         return [*self.item_tensors, *self.shared_tensors]
 
     @property
     def item_tensors(self) -> list[Tensor]:
-        """The tensors that are cut into micro-batches."""
+        """The tensors with one entry per item, which are cut into micro-batches."""
         return [self._leaves[i] for i in self._item_positions]
 
     @property
     def device_type(self) -> str:
-        """Where the encoder computes."""
+        """The type of the encoder's device."""
         return "cpu" if self._device is None else self._device.type
 
     @property
     def sources(self) -> list[Source]:
-        """The sources that are fetched by micro-batch."""
+        """The sources, fetched one micro-batch at a time."""
         return [self._leaves[i] for i in self._source_positions]
 
     @property
     def shared_tensors(self) -> list[Tensor]:
-        """The tensors that every micro-batch receives whole."""
+        """The tensors passed whole to every micro-batch."""
         leaves = [leaf.value for leaf in self._leaves if isinstance(leaf, Shared)]
         return [x for x in pytree.tree_leaves(leaves) if isinstance(x, Tensor)]
 
     def prefetched(self, groups: Sequence[Tensor]) -> Generator[list[Any]]:
-        """Yield what the sources fetch for each group, while the next one is fetched.
+        """Yield the fetched rows of all sources for each group, while the next group is fetched.
 
         Raises:
             RuntimeError: If a source fails.
-            ValueError: If it returns anything but one row per item.
+            ValueError: If a source does not return one row per item.
         """
         return prefetched(self.sources, groups)
 
@@ -122,12 +122,12 @@ class CallArguments:
 
         Args:
             index: Positions of the items.
-            fetched: What the sources have fetched for them; they are asked now if None.
-            shared: What to pass instead of `shared_tensors`; the tensors themselves if None.
+            fetched: The rows of the sources; fetched now if None.
+            shared: Tensors to pass in place of `shared_tensors`; those themselves if None.
 
         Returns:
-            Arguments, keyword arguments, and the cut of each of `item_tensors`: a leaf that
-            requires its gradient where the whole tensor does.
+            Arguments, keyword arguments, and the rows of each of `item_tensors`, as a leaf tensor
+            that requires a gradient if the whole tensor does.
         """
         cuts = [
             self._cut(tensor, rows, index)
@@ -135,7 +135,7 @@ class CallArguments:
         ]
         leaves = list(self._leaves)
         for position, cut in zip(self._item_positions, cuts, strict=True):
-            # A leaf that requires its gradient cannot be changed in place; its clone can.
+            # The encoder may change its arguments in place, which leaves that train forbid.
             leaves[position] = cut.clone() if cut.requires_grad else cut
         if fetched is None:
             fetched = [fetch_rows(source, index) for source in self.sources]
@@ -147,13 +147,13 @@ class CallArguments:
         return args, kwargs, cuts
 
     def on_device(self, fetched: Any) -> Any:
-        """Copy what a source has fetched to the device of the encoder."""
+        """Copy fetched rows to the device of the encoder."""
         if self._device is None:
             return fetched
         return pytree.tree_map(lambda x: x.to(self._device, non_blocking=True), fetched)
 
     def _rows_of(self, tensor: Tensor) -> Tensor | None:
-        """Return a view with one row per item; None if videos do not lie one after the other."""
+        """Return a view with one row per item; None if the memory layout does not allow it."""
         try:
             return tensor.view(self.num_items, *tensor.shape[len(self.lead_shape) :])
         except RuntimeError:
@@ -163,16 +163,16 @@ class CallArguments:
         if rows is None:
             cut = tensor.detach()[self.position(index, tensor.device)]
         else:
-            # Copies rows as a whole: ten times faster for bytes than subscripts.
+            # Ten times faster than subscripts for uint8: it copies whole rows.
             cut = rows.index_select(0, index.to(tensor.device))
         return cut.requires_grad_(self.needs_gradient(tensor))
 
     def rows(self, tensor: Tensor) -> Tensor:
-        """Return a tensor with the items' dimensions as one with a row per item."""
+        """Return a tensor of the call reshaped to one row per item."""
         return tensor.reshape(self.num_items, *tensor.shape[len(self.lead_shape) :])
 
     def position(self, index: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-        """Return the subscripts of flat positions in a tensor with the items' dimensions."""
+        """Return the subscripts of positions in a tensor of the call."""
         return torch.unravel_index(index.to(device), self.lead_shape)
 
 

@@ -1,4 +1,4 @@
-"""Notes on errors of the encoder: which items it was called on."""
+"""Notes on errors of the encoder, with the items of the failed call."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def explained(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Iterator[None]:
-    """Add a note to errors inside: the items at hand, and how they were cut.
+    """Add a note to errors raised inside: the items of the micro-batch, and how they were cut.
 
     Args:
         items: All items.
-        index: Positions of those at hand.
-        args: The arguments that the encoder receives for them.
-        kwargs: The keyword arguments.
+        index: Positions of the items in the micro-batch.
+        args: The encoder's arguments for the micro-batch.
+        kwargs: The encoder's keyword arguments.
     """
     try:
         yield
@@ -43,6 +43,6 @@ def explained(
 
 
 _HINTS = (
-    "If the items are [B, N, ...], with the videos first, pass item_dim=1.",
-    "If the items are [N, ...], without a dimension of videos, pass item_dim=0.",
+    "If the items are [B, N, ...], with a video dimension first, pass item_dim=1.",
+    "If the items are [N, ...], without a video dimension, pass item_dim=0.",
 )

@@ -1,4 +1,4 @@
-"""The encoder's outputs, put together from micro-batches."""
+"""The encoder's outputs for all items, collected from micro-batches."""
 
 from collections.abc import Sequence
 from types import NoneType
@@ -11,10 +11,10 @@ from torch.utils import _pytree as pytree
 
 
 class FeatureBuffer:
-    """Room for the features of all items, filled by one micro-batch after the other.
+    """The features of all items, written micro-batch by micro-batch.
 
-    It is allocated once, when the first micro-batch shows the structure: a list of parts and its
-    concatenation would need twice the memory.
+    Allocated once, in the structure of the first micro-batch's outputs. Concatenating a list of
+    parts would take twice the memory.
 
     Args:
         lead_shape: The items' dimensions, e.g. `[videos, items]`.
@@ -30,8 +30,8 @@ class FeatureBuffer:
         """Store the outputs of the items at `index`.
 
         Raises:
-            ValueError: If an output does not hold one row per item, or differs from the other
-                micro-batches in structure, shape, dtype or constant.
+            ValueError: If an output does not hold one row per item, or its structure, shape, dtype
+                or constants differ from those of earlier micro-batches.
         """
         leaves, structure = pytree.tree_flatten(outputs)
         for leaf in leaves:
@@ -63,7 +63,7 @@ class FeatureBuffer:
         return pytree.tree_unflatten(list(leaves), self._structure)
 
     def of_sampling(self) -> Float[Tensor, "videos items channels"]:
-        """Return the features that feature-guided strategies compare.
+        """Return the features for feature-guided strategies.
 
         Raises:
             ValueError: If the encoder returned several tensors.
@@ -72,13 +72,13 @@ class FeatureBuffer:
         if len(tensors) != 1:
             raise ValueError(
                 f"the encoder returned {len(tensors)} tensors: expected a single one, since a "
-                "strategy that looks at features would not know which to compare. Use a strategy "
-                "that does not, e.g. Random()."
+                "feature-guided strategy compares one feature per item. Use a strategy without "
+                "features, e.g. Random()."
             )
         return tensors[0].reshape(self._lead_shape[:-1].numel(), self._lead_shape[-1], -1)
 
     def flatten(self, gradients: Any) -> list[Tensor | None]:
-        """Return the gradients of all leaves.
+        """Return the leaves of a pytree of feature gradients.
 
         Raises:
             ValueError: If the structure or a shape is not that of the features.
@@ -98,13 +98,13 @@ class FeatureBuffer:
 
 
 def _store(rows: Any, index: Tensor, leaf: Any) -> None:
-    """Put the output of a micro-batch among those of all items."""
+    """Write one output leaf of a micro-batch into the rows of all items."""
     if not isinstance(leaf, Tensor):
         if not isinstance(rows, Tensor) and leaf == rows:
             return
         raise ValueError(
             f"the encoder returned {leaf!r} for one micro-batch and {rows!r} for another: expected "
-            "outputs that are no tensors to be the same for all items."
+            "outputs other than tensors to be the same for all items."
         )
     if (leaf.dtype, leaf.shape[1:]) != (rows.dtype, rows.shape[1:]):
         raise ValueError(
@@ -119,14 +119,14 @@ def _check_rows(leaf: Any, num_items: int) -> None:
     if not isinstance(leaf, Tensor | NoneType | bool | int | float | str):
         raise ValueError(
             f"the encoder returned a {type(leaf).__name__}: expected tensors and constants, in "
-            "tuples, lists and dicts. Tensors inside of other objects would lose their gradient; "
+            "tuples, lists and dicts. Tensors inside other objects would lose their gradient: "
             "register the class with torch.utils._pytree, or return a dict."
         )
     if isinstance(leaf, Tensor) and (leaf.ndim == 0 or leaf.shape[0] != num_items):
         raise ValueError(
             f"the encoder returned a tensor of shape {list(leaf.shape)} for a micro-batch of "
             f"{num_items} item(s): expected {num_items} row(s), one per item. Values that mix "
-            "items, such as an auxiliary loss over the batch, cannot be computed in micro-batches."
+            "items, e.g. an auxiliary loss over the batch, cannot be computed in micro-batches."
         )
 
 

@@ -15,7 +15,7 @@ CONSTANTS = (bool, int, float, str)
 
 
 def refuse_hidden_items(leaf: Any) -> None:
-    """Refuse what every micro-batch would receive whole, while it holds one entry per item."""
+    """Refuse an argument whose tensors cannot be found, and so would not be cut."""
     if isinstance(leaf, Source):
         return
     if isinstance(leaf, Tensor):
@@ -33,17 +33,17 @@ def refuse_hidden_items(leaf: Any) -> None:
         raise TypeError(
             f"an argument is a {type(leaf).__name__}: expected tensors, also inside of tuples, "
             "lists and dicts, since each is cut into micro-batches. Pass dict(...) of it or "
-            "torch.from_numpy(...), register the class with torch.utils._pytree, or wrap in "
-            "Shared(...) what all items have in common."
+            "torch.from_numpy(...), register the class with torch.utils._pytree, or wrap arguments "
+            "that all items share in Shared(...)."
         )
 
 
 def refuse_lists_of_constants(arguments: Any, num_items: int) -> None:
-    """Refuse lists of as many numbers or strings as there are items: lengths, texts, file names."""
+    """Refuse lists of one number or string per item, e.g. lengths, texts or file names."""
 
     def is_suspect(node: Any) -> bool:
         constants = isinstance(node, list) and all(isinstance(x, CONSTANTS) for x in node)
-        # Short ones are sizes of something, more often than lengths of so few items.
+        # Up to four numbers are more likely a size than one number per item.
         return constants and len(node) == num_items > 4
 
     nodes = pytree.tree_leaves(arguments, is_leaf=is_suspect)
@@ -51,5 +51,5 @@ def refuse_lists_of_constants(arguments: Any, num_items: int) -> None:
         raise TypeError(
             f"an argument is a list of {num_items} numbers or strings, as many as there are items: "
             "every micro-batch would receive all of them. Expected a tensor with one entry per "
-            "item; wrap the list in Shared(...) if it belongs to all items alike."
+            "item. Wrap the list in Shared(...) if all items share it."
         )

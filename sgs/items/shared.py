@@ -1,4 +1,4 @@
-"""Arguments that all items have in common."""
+"""Arguments that all items share."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Shared:
-    """Mark an argument that every micro-batch receives whole, instead of its own part of it.
+    """Mark an argument that is passed whole to every micro-batch, instead of being cut.
 
-    Gradients reach a shared tensor that requires them, summed over the sampled items.
+    A shared tensor that requires a gradient gets its sum over the sampled items.
 
     Args:
-        value: Any argument of the encoder, e.g. a tensor that conditions all items alike.
+        value: Any argument of the encoder, e.g. a tensor that conditions all items.
     """
 
     value: Any

@@ -1,4 +1,4 @@
-"""Items that are fetched for one micro-batch at a time."""
+"""Items that are fetched one micro-batch at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from torch.utils import _pytree as pytree
 
 @runtime_checkable
 class Source(Protocol):
-    """Items that need not be in memory all at once; an argument of the sampler, like a tensor.
+    """Items that need not fit in memory; an argument of the sampler, like a tensor.
 
-    `fetch` runs on a thread of its own, one micro-batch ahead of the encoder, and once more for the
-    sampled items in the backward. It must return the same rows each time: draw the parameters of an
-    augmentation before. It may not draw from torch's default generator, which both threads share.
+    `fetch` runs in a separate thread, one micro-batch ahead of the encoder, and once more for the
+    sampled items in the backward. It must return the same rows both times, so draw the parameters
+    of an augmentation beforehand. It must not draw from torch's default generator, which both
+    threads share.
     """
 
     def __len__(self) -> int:
@@ -29,8 +30,9 @@ class Source(Protocol):
         """Return a tensor, or a pytree of them, with one row per item, in host memory.
 
         Args:
-            index: Ascending positions of the items, on the CPU. Micro-batches come in the order of
-                their first item; those of sampled items reach further than the others.
+            index: Ascending positions of the items, on the CPU. Micro-batches arrive in order of
+                their first item. Those of sampled items span a wider range, because sampled items
+                are grouped together.
         """
         ...
 
@@ -39,7 +41,7 @@ class ArraySource:
     """The rows of an array: a tensor in host memory, a NumPy array, a memory map, an HDF5 data set.
 
     Args:
-        array: Whatever has a length and gives the rows at ascending positions as `array[index]`.
+        array: Has a length, and returns the rows at ascending positions as `array[index]`.
 
     Example:
         >>> frames = ArraySource(torch.zeros(100, 3, 8, 8, dtype=torch.uint8))
@@ -63,7 +65,7 @@ class SourceBatch:
     """One source per video, all of the same length: items `[B, N]`, for `item_dim=1`.
 
     Args:
-        sources: The videos.
+        sources: One per video, at least one.
 
     Raises:
         ValueError: If there are none, or their lengths differ.
@@ -74,7 +76,7 @@ class SourceBatch:
         if len(lengths) != 1:
             raise ValueError(
                 f"SourceBatch(sources=...): got {len(sources)} source(s) of lengths {lengths}, "
-                "expected at least one, and as many items in each. Pad the shorter ones."
+                "expected at least one, all of the same length. Pad the shorter ones."
             )
         self.sources = tuple(sources)
         self.lead_shape = torch.Size([len(sources), *lengths])
@@ -83,7 +85,7 @@ class SourceBatch:
         return self.lead_shape.numel()
 
     def fetch(self, index: Int64[Tensor, " micro_batch"]) -> Any:
-        """Return the rows at positions b * N + i, each item i of video b."""
+        """Return the rows at some positions; position b * N + i is item i of video b."""
         video, item = torch.unravel_index(index, self.lead_shape)
         parts = [self.sources[b].fetch(item[video == b]) for b in video.unique().tolist()]
         if len(parts) == 1:
@@ -99,7 +101,7 @@ def lead_shape_of(source: Source) -> torch.Size:
 
 
 def fetch_rows(source: Source, index: Int64[Tensor, " micro_batch"]) -> Any:
-    """Fetch some items, into pinned memory where there is a GPU to copy them to.
+    """Fetch some items, and check that there is one row for each.
 
     Raises:
         RuntimeError: If the source fails; the cause is attached.
@@ -128,11 +130,11 @@ def _shown(index: Tensor) -> str:
 
 
 def prefetched(sources: Sequence[Source], groups: Sequence[Tensor]) -> Generator[list[Any]]:
-    """Yield what each source fetches for each group; the next group is fetched meanwhile.
+    """Yield the rows of all sources for each group, and fetch the next group meanwhile.
 
     Raises:
-        RuntimeError: As `fetch_rows`, when the group that failed is asked for.
-        ValueError: Likewise.
+        RuntimeError: If a source fails; raised when its group is due.
+        ValueError: If a source does not return tensors with one row per item.
     """
     if not sources:
         yield from ([] for _ in groups)

@@ -9,13 +9,13 @@ from torch.utils import _pytree as pytree
 
 
 class StemCache:
-    """Room for what the frozen stem returned for the items that may be encoded again.
+    """The frozen stem's outputs for the items that may be encoded again.
 
-    It holds copies: the encoder may change in place what it receives.
+    They are copied, since the encoder may change its arguments in place.
 
     Args:
         num_items: The number of all items.
-        device: Where the copies are kept; where the outputs are if None.
+        device: The device of the copies; that of the outputs if None.
     """
 
     def __init__(self, num_items: int, *, device: torch.device | str | None) -> None:
@@ -45,7 +45,7 @@ class StemCache:
         self._micro_batches.append([_copied(x, self._device) for x in leaves])
 
     def take(self, index: Int64[Tensor, " micro_batch"]) -> Any:
-        """Return a copy of what the stem returned for some items, on the device where it was.
+        """Return a copy of the stem's outputs for some items, on their original device.
 
         Raises:
             RuntimeError: If some of them were not kept.
@@ -54,10 +54,10 @@ class StemCache:
         if (number < 0).any():
             raise RuntimeError(
                 f"the frozen stem's outputs of the items {index[number < 0][:4].tolist()} were not "
-                "kept, since they were not drawn. Pass an index among the drawn ones, or a sampler "
-                "with ratio=1."
+                "kept, since these items were not drawn. Pass an index of drawn items only, or "
+                "use a sampler with ratio=1."
             )
-        # Without items, the one micro-batch that has none.
+        # A call without items has one empty micro-batch.
         distinct = number.unique().tolist() or [0]
         parts = [self._rows(n, self._row[index[number == n]]) for n in distinct]
         joined = parts[0] if len(parts) == 1 else [_joined(*x) for x in zip(*parts, strict=True)]

@@ -1,4 +1,4 @@
-"""The plain attributes of the encoder's modules, which both passes find as the call found them."""
+"""The plain attributes of the encoder's modules, restored before each encoder call."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any
 
 from torch import Tensor, nn
 
-# Parameters, buffers, submodules, hooks and the mode: not attributes that a user has set.
+# Attributes of every module, e.g. `_parameters`, `_buffers`, `training`; not set by the user.
 OWN = frozenset(vars(nn.Module()))
 PLAIN = (NoneType, bool, int, float, str)
 MAPPINGS = (dict, OrderedDict, defaultdict)
 CONTAINERS = (*MAPPINGS, list, set, deque)
-# Longer ones are taken for data, such as a vocabulary, not for a cache.
+# Longer containers are taken for data, e.g. a vocabulary, not for a cache.
 LONGEST = 1000
 
 
 class CalledAttributes:
-    """The attributes of the encoder's modules when it was called.
+    """The attributes of the encoder's modules at the time of the call.
 
-    As the buffers (see NOTE [ Buffers are rewound ]), a counter that is a number then counts one
-    call, and what a module caches in an attribute that was None, empty or not there, or in a dict
-    or list that is one, is computed anew by each micro-batch: a value cached by the first pass
-    would have no graph for the second. Tensors with content stay: if they are carried from one
-    micro-batch to the next, items interact, and the features of both passes differ.
+    Restored like buffers (see NOTE [ Buffers are rewound ]): numbers, e.g. a counter, which then
+    counts one call; the contents of lists, dicts and sets; and attributes that were None, empty or
+    missing. A value cached in them by the first pass would have no graph in the second, so each
+    micro-batch computes it anew. Nonempty tensors are not restored. If the encoder carries one from
+    micro-batch to micro-batch, items interact, and the features of both passes differ.
 
     Args:
-        encoder: The module that is about to be called.
+        encoder: The encoder, before its call.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -39,12 +39,12 @@ class CalledAttributes:
         self._contents = _contents(self._modules)
 
     def rewind(self) -> None:
-        """Put the attributes of the call back, and remove those that it did not have."""
+        """Restore the attributes of the call, and remove new ones."""
         _put_back(self._called, self._contents)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Leave all attributes behind as they are: those of the second pass may hold graphs."""
+        """Restore all attributes at the end; those set by the second pass may hold graphs."""
         present = [_Attributes(vars(module), only_plain=False) for module in self._modules]
         contents = _contents(self._modules)
         try:
@@ -54,7 +54,7 @@ class CalledAttributes:
 
 
 class _Attributes:
-    """Which attributes a module has, and which objects they are."""
+    """The attributes of one module: their names, and the objects to restore."""
 
     def __init__(self, attributes: dict[str, Any], *, only_plain: bool) -> None:
         self._attributes = attributes
@@ -86,7 +86,7 @@ def _put_back(attributes: Iterable[_Attributes], contents: Iterable[tuple[Any, A
 
 
 def _contents(modules: Iterable[nn.Module]) -> list[tuple[Any, Any]]:
-    """Return the containers that modules hold, also inside of others, with what they hold."""
+    """Return the containers held by modules, also nested ones, each with a copy of its content."""
     pending = [x for m in modules for name, x in vars(m).items() if name not in OWN]
     found: dict[int, tuple[Any, Any]] = {}
     while pending:
@@ -98,7 +98,7 @@ def _contents(modules: Iterable[nn.Module]) -> list[tuple[Any, Any]]:
         if len(container) > LONGEST:
             continue
         items = list(container.values() if type(container) in MAPPINGS else container)
-        # Lists of parameters, as recurrent layers have, follow the parameters that are in place.
+        # Recurrent layers update their lists of parameters themselves when a parameter is replaced.
         are_parameters = items and all(issubclass(type(item), nn.Parameter) for item in items)
         if type(container) is list and are_parameters:
             continue

@@ -13,8 +13,8 @@ import torch
 class Autocast:
     """The autocast state of the caller.
 
-    The second pass runs in the backward: after the caller has left `torch.autocast`, and for CUDA
-    in another thread, where it was never entered.
+    The second pass runs in the backward, outside of the caller's `torch.autocast` block, and for
+    CUDA in another thread.
     """
 
     device_types: tuple[tuple[str, bool, torch.dtype], ...]
@@ -22,7 +22,7 @@ class Autocast:
 
     @staticmethod
     def capture(devices: Iterable[torch.device]) -> Autocast:
-        """Copy the state for the given devices' types."""
+        """Copy the state for the types of some devices."""
         types = sorted({device.type for device in devices})
         return Autocast(
             tuple((t, torch.is_autocast_enabled(t), torch.get_autocast_dtype(t)) for t in types),
@@ -31,12 +31,12 @@ class Autocast:
 
     @property
     def dtypes(self) -> set[torch.dtype]:
-        """The precisions that operations are cast to."""
+        """The dtypes that autocast casts to."""
         return {dtype for _, enabled, dtype in self.device_types if enabled}
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Run under the captured state."""
+        """Run the block under the captured state."""
         with ExitStack() as stack:
             for device_type, enabled, dtype in self.device_types:
                 autocast = torch.autocast(

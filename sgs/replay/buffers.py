@@ -1,4 +1,4 @@
-"""The encoder's buffers, which both passes find as the call found them."""
+"""The encoder's buffers, restored before each encoder call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sgs.replay.forbidden_changes import version_of
 
 @dataclass
 class _Saved:
-    """A buffer of a module: which tensor it was, and its value."""
+    """A buffer of a module at the time of the call: the tensor, and a copy of its value."""
 
     tensor: Tensor | None
     value: Tensor | None
@@ -33,7 +33,7 @@ class _Saved:
     def has_value_of(self, tensor: Tensor | None) -> bool:
         if tensor is not self.tensor or tensor is None or self.value is None:
             return tensor is self.tensor
-        # What cannot be compared is known by its version.
+        # A tensor that cannot be compared counts as equal; its version tells of changes.
         return _are_values_equal(tensor, self.value, default=True)
 
 
@@ -41,37 +41,37 @@ Changes = dict[tuple[nn.Module, str], Tensor | None]
 
 
 class CalledBuffers:
-    """The values of the encoder's buffers when it was called.
+    """The values of the encoder's buffers at the time of the call.
 
     NOTE [ Buffers are rewound ]
     One direct call changes a buffer once: spectral normalisation makes one step of its power
-    iteration, a counter counts one call. So every micro-batch of either pass starts from the
-    buffers that the call started from, and the call leaves behind what its last micro-batch made of
-    them. This equals the direct call if the change does not depend on the items. If two
-    micro-batches change them differently, items interact through the buffers: that is refused.
+    iteration, a counter counts one call. So every micro-batch of both passes starts from the values
+    at the time of the call, and the values after the last one are kept. This equals the direct call
+    if the change does not depend on the items. If two micro-batches change a buffer differently,
+    items interact through it, and the encoder is refused.
 
     Args:
-        encoder: The module that is about to be called.
-        running: Buffers that follow the micro-batches of the first pass one by one, and are put
-            back after the second: the statistics of BatchNorm layers that the user let pass.
+        encoder: The encoder, before its call.
+        running: Running statistics of BatchNorm layers in training mode. They are not restored
+            between the micro-batches of the first pass, only after the second pass.
     """
 
     def __init__(self, encoder: nn.Module, *, running: Collection[Tensor] = ()) -> None:
         self._modules = {module: name for name, module in encoder.named_modules()}
         self._running = {id(tensor) for tensor in running}
-        # Changed without a version, as torch's kernels do with running statistics, and `.data`.
+        # Buffers changed without a version count, by `.data` or kernels for running statistics.
         self._uncounted: set[int] | None = None
         self._saved = {place: _Saved.of(tensor) for place, tensor in self._places().items()}
         self._changes: Changes | None = None
         self._as_called = self._versions()
 
     def _versions(self) -> list[tuple[int, int]]:
-        """Return what all buffers are and how often they were changed: a quick look at them."""
+        """Return the identity and version of each buffer, which are quick to compare."""
         buffers = [x for module in self._modules for x in module._buffers.values()]
         return [(id(x), 0 if x is None else version_of(x)) for x in buffers]
 
     def _are_as_called(self) -> bool:
-        """Tell whether no buffer can have changed since the call; most encoders change none."""
+        """Tell quickly whether all buffers are unchanged, as with most encoders."""
         is_counted = not self._running and self._uncounted is not None and not self._uncounted
         return is_counted and self._versions() == self._as_called
 
@@ -80,10 +80,10 @@ class CalledBuffers:
 
     @contextmanager
     def rewound(self) -> Iterator[None]:
-        """Let one micro-batch start from the buffers of the call.
+        """Restore the buffers of the call, then run one micro-batch inside.
 
         Raises:
-            RuntimeError: If it changed them otherwise than the one before did.
+            RuntimeError: If it changed them differently from the micro-batch before.
         """
         if not self._are_as_called():
             self._put_back(self._saved, keep=self._running)
@@ -97,7 +97,7 @@ class CalledBuffers:
         self._changes = changes
 
     def check_first_pass(self) -> None:
-        """Refuse buffers that changed without a version, but not in the first micro-batch.
+        """Refuse buffers that only later micro-batches changed, without a version count.
 
         Raises:
             RuntimeError: If there are any.
@@ -106,13 +106,13 @@ class CalledBuffers:
         if names := [self._name(place) for place, x in self._places().items() if id(x) in unseen]:
             raise RuntimeError(
                 f"the encoder's buffers {names[:3]} were changed by some micro-batches and not by "
-                "others, through .data or a kernel: micro-batches cannot do what one call does. Put"
-                " the modules that own them into eval mode."
+                "others, through .data or a kernel, so the result differs from that of one call. "
+                "Put the modules that own them into eval mode."
             )
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Leave no change behind: the first pass has made the one that counts."""
+        """Undo all changes at the end: the first pass has made those of the call."""
         present = {place: self._present(place, tensor) for place, tensor in self._places().items()}
         try:
             yield
@@ -120,7 +120,7 @@ class CalledBuffers:
             self._put_back(present)
 
     def _present(self, place: tuple[nn.Module, str], tensor: Tensor | None) -> _Saved:
-        """Return the present value, without another copy where it is that of the call."""
+        """Save the present value; reuse the copy of the call if it is unchanged."""
         saved = self._saved.get(place)
         unchanged = saved is not None and self._is_unchanged(saved, tensor)
         return saved if saved is not None and unchanged else _Saved.of(tensor)
@@ -136,7 +136,7 @@ class CalledBuffers:
         return changes
 
     def _changed_without_version(self) -> set[int]:
-        """Find out by the first micro-batch, whose comparison by value may wait for a GPU."""
+        """Return which buffers changed without a version count. This may wait for a GPU."""
         places = self._places().items()
         saved = [(self._saved[place], tensor) for place, tensor in places if place in self._saved]
         counted = [(entry, x) for entry, x in saved if entry.has_version_of(x)]
@@ -174,8 +174,8 @@ class CalledBuffers:
             if not _same(before.get(place), now.get(place))
         ]
         return (
-            f"the encoder's buffers {different[:3]} are changed by each micro-batch in another way:"
-            " items interact through them, and micro-batches cannot do what one call does. Put the "
+            f"the encoder's buffers {different[:3]} change differently in each micro-batch, so "
+            "items interact through them, and the result differs from that of one call. Put the "
             "modules that own them into eval mode."
         )
 
@@ -189,7 +189,7 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def _are_values_equal(a: Tensor, b: Tensor, *, default: bool) -> bool:
-    """Compare two tensors, NaN with NaN too; `default` if the type of tensor does not allow it."""
+    """Tell whether two tensors are equal, NaN included; `default` if they cannot be compared."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     try:

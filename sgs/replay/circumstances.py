@@ -1,4 +1,4 @@
-"""The circumstances of a call, under which both passes over the items run."""
+"""The state at the time of a call, the same for both passes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from sgs.replay.random_numbers import RandomState, random_sources
 
 
 class Circumstances:
-    """What both passes must find the same: random numbers, buffers, attributes, autocast, values.
+    """All state that must be the same in both passes.
 
-    Some of it is restored for the second pass. Changes of the rest are refused.
+    Random states, buffers, plain attributes and autocast are restored. Changes of parameters, items
+    and modules are refused.
 
     Args:
-        encoder: The module that is about to be called.
+        encoder: The encoder, before its call.
         parameters: Its parameters by name.
         tensors: The tensors among the arguments of the call.
 
@@ -50,11 +51,11 @@ class Circumstances:
 
     @contextmanager
     def first_pass(self) -> Iterator[None]:
-        """Run all micro-batches of stage 1 inside.
+        """Set up stage 1; run all its micro-batches inside.
 
         Raises:
-            RuntimeError: If the encoder changed its parameters or items, or some buffers without
-                a trace.
+            RuntimeError: If the encoder changed its modules, parameters or items, or changed
+                buffers in some micro-batches only.
         """
         with warnings.catch_warnings():
             # Reentrant checkpoints warn when no input requires a gradient. The first pass runs
@@ -66,10 +67,10 @@ class Circumstances:
 
     @contextmanager
     def first_call(self) -> Iterator[None]:
-        """Run one micro-batch of stage 1 inside.
+        """Restore buffers and attributes, then run one micro-batch of stage 1 inside.
 
         Raises:
-            RuntimeError: If it changed the buffers differently from the one before.
+            RuntimeError: If it changed the buffers differently from the micro-batch before.
         """
         self._attributes.rewind()
         with _fast_path_disabled(), self._buffers.rewound():
@@ -77,21 +78,21 @@ class Circumstances:
 
     @contextmanager
     def second_pass(self) -> Iterator[None]:
-        """Run stage 3 inside.
+        """Set up stage 3; run all its micro-batches inside.
 
         Raises:
-            RuntimeError: If something has changed since the call that cannot be put back.
+            RuntimeError: If something changed since the call and cannot be restored.
         """
         self._forbidden.check_second_pass()
         with self._buffers.kept(), self._attributes.kept():
             yield
 
     @contextmanager
-    def same_call(self, random_state: RandomState) -> Iterator[None]:
-        """Run one micro-batch once more, as it ran in the first pass.
+    def replayed_call(self, random_state: RandomState) -> Iterator[None]:
+        """Restore all state of the first pass, then run one of its micro-batches again inside.
 
         Raises:
-            RuntimeError: As `first_call`.
+            RuntimeError: If it changed the buffers differently from the micro-batch before.
         """
         with self._autocast.restored(), random_state.restored(), self.first_call():
             yield
@@ -106,10 +107,10 @@ def _involved_devices(encoder: nn.Module, tensors: Iterable[Tensor]) -> tuple[to
 
 @contextmanager
 def _fast_path_disabled() -> Iterator[None]:
-    """Keep attention on the path that it takes with gradients.
+    """Make attention use the same code with and without gradients.
 
-    Without gradients and in evaluation mode, torch's transformer layers take another one, which
-    writes zeros at padded positions.
+    In evaluation mode without gradients, torch's transformer layers use a fast path, which writes
+    zeros at padded positions.
     """
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

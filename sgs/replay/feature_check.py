@@ -12,9 +12,9 @@ from torch import Tensor
 
 from sgs.items.features import is_differentiable
 
-# Far above what another kernel for another number of items does to features; below what another
-# dropout mask or another image does. By the bytes of a number. On the CPU at most 8e-7 was seen in
-# float32; GPUs have TF32, and kernels that add up in any order, and a CPU may be allowed the like.
+# Keyed by bytes per number. Well above the rounding between kernels for different batch sizes (at
+# most 8e-7 in float32 on the CPU), well below the effect of another dropout mask or another input.
+# Coarse: for GPUs, with TF32 and any order of summation, and CPUs with reduced matmul precision.
 TOLERANCE = {8: 1e-8, 4: 1e-4, 2: 0.1, 1: 0.1}
 COARSE_TOLERANCE = TOLERANCE | {4: 1e-2}
 
@@ -24,11 +24,11 @@ class FeatureCheck:
 
     Args:
         features: The leaves of the first pass, `[num_items, ...]`.
-        index: The items that will be encoded again; their features are copied, since a head may
-            change them in place.
+        index: The items to compare. Their features are copied, since a head may change them in
+            place.
         num_items: The number of all items.
-        tolerance: The largest difference that passes, relative to the largest feature of a leaf.
-            None: what suits the coarsest of `dtypes` and of the features.
+        tolerance: The largest allowed difference, relative to the largest feature of a leaf. If
+            None, it is chosen by the coarsest of `dtypes` and of the features' dtypes.
         dtypes: The precisions that the encoder computes in.
     """
 
@@ -54,20 +54,20 @@ class FeatureCheck:
         self._compared: list[_Compared] = []
 
     def restart(self) -> None:
-        """Forget what was compared: another backward through the same call begins."""
+        """Drop the comparisons of an earlier backward through the same call."""
         self._compared.clear()
 
-    def add(self, index: Tensor, outputs: Sequence[Any], *, again: Callable[[], Any]) -> None:
-        """Compare a micro-batch. The verdict waits for `verify`: a GPU is not waited for here.
+    def add(self, index: Tensor, outputs: Sequence[Any], *, replay: Callable[[], Any]) -> None:
+        """Compare a micro-batch. `verify` reads the result later, so as not to wait for a GPU here.
 
         Args:
             index: Its items.
             outputs: Their features in the second pass.
-            again: Encodes it once more, as both passes did.
+            replay: Encodes it once more, without a graph.
         """
         with torch.no_grad():
             difference = self._from_first(index, outputs)
-        self._compared.append(_Compared(difference, index, again))
+        self._compared.append(_Compared(difference, index, replay))
 
     def _from_first(self, index: Tensor, outputs: Sequence[Any]) -> Float[Tensor, ""]:
         row = self._row[index]
@@ -77,15 +77,15 @@ class FeatureCheck:
         return _largest_difference(second, first, scales=self._scales)
 
     def verify(self, *, may_repeat: bool) -> None:
-        """Refuse gradients that belong to other features than the loss has seen.
+        """Refuse gradients whose features differ from those of the loss.
 
         Args:
-            may_repeat: Whether micro-batches may be encoded again to find the cause.
+            may_repeat: Whether the worst micro-batch may be encoded again to find the cause.
 
         Raises:
             RuntimeError: If a difference exceeds the tolerance.
         """
-        # Forgotten here: what encodes a micro-batch again refers to what holds this check.
+        # Dropped here: each `replay` refers to the owner of this check, which is a cycle.
         done, self._compared = self._compared, []
         differences = [compared.difference for compared in done]
         found = torch.stack(differences).tolist() if differences else []
@@ -95,43 +95,43 @@ class FeatureCheck:
             cause = self._cause(compared) if may_repeat else _CAUSES
             raise RuntimeError(
                 f"the second pass computed other features than the first one: they differ by "
-                f"{worst:.1e} of the largest, more than {self._tolerance:.0e}, so the gradients "
-                f"would belong to other features. {cause} If the difference is meant, pass "
+                f"{worst:.1e} of the largest feature, more than {self._tolerance:.0e}, so the "
+                f"gradients would be wrong. {cause} If the difference is intended, pass "
                 "check_replay=False, or a larger tolerance as check_replay."
             )
 
     def _cause(self, compared: _Compared) -> str:
-        third, fourth = compared.again(), compared.again()
+        third, fourth = compared.replay(), compared.replay()
         scales = [_scale(x) if _is_comparable(x) else None for x in third]
         if float(_largest_difference(fourth, third, scales=scales)) > self._tolerance:
             return _UNSEEN_RANDOMNESS
         from_first = self._from_first(compared.index, third)
-        return _CHANGED if float(from_first) > self._tolerance else _ASKS_FOR_GRADIENTS
+        return _CHANGED if float(from_first) > self._tolerance else _DEPENDS_ON_GRAD_MODE
 
 
 @dataclass(frozen=True)
 class _Compared:
-    """How far a micro-batch is from the first pass, its items, and what encodes it again."""
+    """A micro-batch: its difference from the first pass, its items, and a function to replay it."""
 
     difference: Tensor
     index: Tensor
-    again: Callable[[], Any]
+    replay: Callable[[], Any]
 
 
 _UNSEEN_RANDOMNESS = (
-    "Two more passes under the same random state differ from each other, too: the encoder draws "
-    "from a source of randomness that is not replayed (replayed are the default generators of "
-    "torch, Python and NumPy, and those held as attributes of modules), or keeps a state that is "
-    "neither a buffer nor an attribute of a module, or changes its own weights through .data."
+    "Two more runs from the same random state differ from each other too. The encoder draws from a "
+    "source of randomness that is not replayed (replayed are the default generators of torch, "
+    "Python and NumPy, and those held as attributes of modules), or keeps a state that is neither "
+    "a buffer nor an attribute of a module, or changes its own weights through .data."
 )
-_ASKS_FOR_GRADIENTS = (
-    "Without gradients the features are those of the first pass: the encoder computes something "
-    "else with gradients, e.g. since it asks torch.is_grad_enabled() or is compiled."
+_DEPENDS_ON_GRAD_MODE = (
+    "Without gradients the features equal those of the first pass. The encoder computes something "
+    "else with gradients, e.g. because it reads torch.is_grad_enabled() or is compiled."
 )
 _CHANGED = (
-    "Repeated passes agree with each other: something changed since the first one that leaves no "
-    "trace on tensors. Likely causes: weights edited through .data, tensors that modules hold as "
-    "plain attributes, items in memory shared with NumPy, decoding or augmentation that ran again, "
+    "Two more runs agree with each other, so something changed after the first pass, without a "
+    "version count. Likely causes: weights edited through .data, tensors held by modules as plain "
+    "attributes, items in memory shared with NumPy, decoding or augmentation that ran again, "
     "another autocast or backend setting."
 )
 _CAUSES = (
@@ -147,7 +147,7 @@ def _rows(feature: Any, index: Tensor) -> Tensor | None:
 def _largest_difference(
     got: Sequence[Any], expected: Sequence[Any], *, scales: Sequence[Any]
 ) -> Float[Tensor, ""]:
-    """Return the largest difference of any leaf, relative to its scale."""
+    """Return the largest difference of all leaves, each relative to its scale."""
     leaves = [x for x in zip(got, expected, scales, strict=True) if _is_comparable(x[1])]
     found = [(absolute_difference(a.detach(), b).max() / scale).double() for a, b, scale in leaves]
     if not found:
@@ -163,9 +163,9 @@ def absolute_difference(
     got: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
     expected: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
 ) -> Float[Tensor, "*shape"]:
-    """Return how far each number is from the expected one.
+    """Return the absolute difference of each number from the expected one.
 
-    Equal infinities, or NaN in both, are no difference; NaN in one of them is an infinite one.
+    It is 0 for equal infinities and for NaN in both, and infinite for NaN in one.
     """
     equal = (got == expected) | (got.isnan() & expected.isnan())
     return (got - expected).abs().nan_to_num(nan=torch.inf).masked_fill(equal, 0)

@@ -1,4 +1,4 @@
-"""Changes between the two passes that cannot be replayed, and are refused."""
+"""Refusal of changes that cannot be replayed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return how often a tensor was changed in place, as far as torch counts it."""
-    # Inference tensors count no versions; training cannot change them in place either.
+    """Return how often torch saw the tensor changed in place."""
+    # Inference tensors have no version; they cannot be changed in place outside of inference mode.
     return 0 if tensor.is_inference() else tensor._version
 
 
 class ForbiddenChanges:
     """Refuses changes of the encoder's modules, and of the values of some tensors.
 
-    Changes through `.data` count no version and are not seen here: the comparison of features
-    (`check_replay`) sees those that matter.
+    Changes through `.data` raise no version and are not detected here. Those that change features
+    are detected by their comparison (`check_replay`).
 
     Args:
-        encoder: Its modules and their `training` flags are watched.
-        tensors: Tensors by name, whose values are watched: parameters and arguments.
+        encoder: The module whose submodules and `training` flags must not change.
+        tensors: The tensors by name whose values must not change: parameters and arguments.
     """
 
     def __init__(self, encoder: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -46,7 +46,7 @@ class ForbiddenChanges:
         return [name for name, version in self._versions.items() if now[name] != version]
 
     def check_first_pass(self) -> None:
-        """Refuse an encoder that changed its modules or parameters, or the items, in a forward.
+        """Refuse an encoder that changed its modules, parameters or items in the forward pass.
 
         Raises:
             RuntimeError: If it did.
@@ -54,17 +54,17 @@ class ForbiddenChanges:
         if moved := self._moved():
             raise RuntimeError(
                 f"the encoder added, replaced, removed or switched its modules {moved[:3]} in its "
-                "forward pass. Call it on one item first if it builds them when it is first called."
+                "forward pass. Call it on one item first if it builds them in its first call."
             )
         if modified := self._modified():
             raise RuntimeError(
                 f"the encoder changed {modified[:3]} in its forward pass, so the second pass would "
-                "not see what the first one saw, and change it again. Switch that off, e.g. "
-                "max_norm of an embedding, or do it before the call."
+                "start from other values and change them again. Switch that off, e.g. max_norm of "
+                "an embedding, or do it before the call."
             )
 
     def check_second_pass(self) -> None:
-        """Refuse to replay a pass whose circumstances have changed.
+        """Refuse modules and tensors that changed after the forward pass.
 
         Raises:
             RuntimeError: If a module was replaced or changed its mode, or a tensor was modified.
@@ -72,12 +72,11 @@ class ForbiddenChanges:
         if moved := self._moved():
             raise RuntimeError(
                 f"the modules {moved[:3]} changed between training and evaluation mode after the "
-                "forward pass, or were replaced: the re-forward would see other features. Do so "
-                "after backward()."
+                "forward pass, or were replaced: the second pass would compute other features. "
+                "Change them after backward()."
             )
         if modified := self._modified():
             raise RuntimeError(
-                f"{modified[:3]} were modified in place after the forward pass: the gradients would"
-                " belong to other features. Modify them, or call optimizer.step(), after "
-                "backward()."
+                f"{modified[:3]} were modified in place after the forward pass, so the gradients "
+                "would be wrong. Modify them, or call optimizer.step(), after backward()."
             )

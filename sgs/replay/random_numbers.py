@@ -1,4 +1,4 @@
-"""The random numbers that an encoder can draw, drawn again in the second pass."""
+"""The random states that an encoder draws from, restored in the second pass."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class RandomSource:
     Args:
         get: Reads its state.
         set: Sets it.
-        is_shared: Whether threads that have nothing to do with the encoder are likely to draw from
-            it, too: its state is put back only where the encoder has left another one.
+        is_shared: Whether other threads are likely to draw from it too. It is then restored only
+            if the encoder drew from it.
     """
 
     get: Callable[[], Any]
@@ -44,14 +44,14 @@ class RandomSource:
 
     @staticmethod
     def of(value: Any) -> RandomSource | None:
-        """Return a generator that some object is, or None: torch's, Python's or NumPy's."""
-        # Of the type: a proxy whose object is gone cannot be asked.
+        """Return the source for a generator of torch, Python or NumPy; None for other objects."""
+        # type(), because isinstance() fails on a weak proxy whose object is gone.
         kind = type(value)
         if issubclass(kind, torch.Generator):
             return RandomSource(value.get_state, value.set_state)
         if issubclass(kind, random.Random):
             return RandomSource(value.getstate, value.setstate)
-        # torch has imported NumPy where it is installed; the library itself does not need it.
+        # torch imports NumPy if it is installed; this library does not require it.
         numpy = sys.modules.get("numpy")
         if numpy is None:
             return None
@@ -66,18 +66,18 @@ class RandomSource:
 def _pickled(
     get: Callable[[], Any], set_: Callable[[Any], object], *, is_shared: bool = False
 ) -> RandomSource:
-    """Return a source whose states, which hold arrays, can be compared."""
+    """Return a source with pickled states: they hold arrays, and pickles can be compared."""
     return RandomSource(
         lambda: pickle.dumps(get()), lambda state: set_(pickle.loads(state)), is_shared=is_shared
     )
 
 
 def random_sources(encoder: nn.Module, devices: Iterable[torch.device]) -> tuple[RandomSource, ...]:
-    """Return all that an encoder is known to draw from.
+    """Return the known sources of an encoder.
 
-    Those are torch's default generators, the generators that its modules hold as attributes or in
-    lists and dicts that are attributes, Python's `random` (LayerDrop is often written with it) and
-    NumPy's global generator (masks of spectrograms).
+    These are torch's default generators, Python's `random` (often used for LayerDrop), NumPy's
+    global generator (masks of spectrograms), and generators in attributes of its modules, also
+    inside lists, tuples and dicts.
     """
     values = [x for module in encoder.modules() for x in _held(vars(module).values())]
     held = [RandomSource.of(value) for value in {id(value): value for value in values}.values()]
@@ -98,22 +98,22 @@ def _held(values: Iterable[Any]) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class RandomState:
-    """The states of some sources of random numbers, as pairs of source and state."""
+    """The states of some sources, as pairs of source and state."""
 
     states: tuple[Any, ...]
 
     @staticmethod
     def capture(sources: Iterable[Any]) -> RandomState:
         """Copy the states of `RandomSource`s."""
-        # Any: a run-time checker of element types would draw from Python's random itself.
+        # Any: to check element types, a run-time type checker draws from Python's random itself.
         return RandomState(tuple((source, source.get()) for source in sources))
 
     def without_undrawn(self) -> tuple[RandomState, bool]:
-        """Return what is to be put back for a replay, and whether numbers were drawn since.
+        """Keep only the sources to restore for a replay, and tell whether any was drawn from.
 
-        The rest need not be kept; nor put back, which a thread that draws from it would notice. But
-        a source may have been drawn from and set back, as `torch.random.fork_rng` does: what others
-        are not likely to draw from is always put back.
+        Shared sources that the encoder did not touch are dropped: restoring them would disturb
+        other threads. All others are kept, because the encoder may have drawn from them and set
+        them back, as `torch.random.fork_rng` does.
         """
         drawn = [not _are_equal(state, source.get()) for source, state in self.states]
         pairs = zip(self.states, drawn, strict=True)
@@ -122,7 +122,7 @@ class RandomState:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Draw the same random numbers again; the caller's states are put back at the end."""
+        """Draw the same random numbers again inside; restore the caller's states at the end."""
         current = RandomState.capture(source for source, _ in self.states)
         self._set()
         try:

@@ -31,10 +31,10 @@ ARGUMENTS = [
     ({"ratio": True}, ValueError, r"ratio=True\): expected a value"),
     ({"weights": "ht"}, ValueError, r"weights='ht'\): expected one of \('inverse_probability'"),
     ({"sampler": "random"}, TypeError, r"sampler='random'\): expected a strategy object"),
-    ({"sampler": IoUBalanced()}, ValueError, r"requires \['tiou'\], which is not known"),
+    ({"sampler": IoUBalanced()}, ValueError, r"requires \['tiou'\], which does not exist"),
     ({"sampler": FarthestPoint(), "ratio": 0.5}, ValueError, "has no inclusion probability"),
     ({"item_dim": -1}, ValueError, r"item_dim=-1\): expected an integer of at least 0: 0 for it"),
-    ({"check_replay": 2.0}, ValueError, r"check_replay=2.0\): expected True, False or the largest"),
+    ({"check_replay": 2.0}, ValueError, r"check_replay=2.0\): expected True, False or a tolerance"),
     ({"kept_graphs": -1}, ValueError, r"kept_graphs=-1\): expected an integer of at least 0"),
     ({"kept_graphs": True}, ValueError, r"kept_graphs=True\): expected an integer of at least 0"),
     ({"frozen_stem": "x"}, TypeError, r"frozen_stem=str: expected an nn.Module"),
@@ -203,7 +203,7 @@ CALLS = [
     ),
     (
         (torch.randn(4, 3), torch.tensor(0.1)),
-        r"Wrap in Shared\(...\) what all items have in common",
+        r"Wrap what all items share in Shared\(...\)",
     ),
 ]
 
@@ -246,7 +246,7 @@ OUTPUTS = [
     (lambda x: x[:, : len(x)], r"features of shape \[1\] and torch.float32 for one micro-batch"),
     (lambda x: x.double() if len(x) == 1 else x, r"\[3\] and torch.float64 for one micro-batch"),
     (Wrapped, "the encoder returned a Wrapped: expected tensors and constants"),
-    (lambda x: (x, len(x)), "expected outputs that are no tensors to be the same for all items"),
+    (lambda x: (x, len(x)), "expected outputs other than tensors to be the same for all items"),
 ]
 
 

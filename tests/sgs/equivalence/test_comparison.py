@@ -114,7 +114,7 @@ def test_table_counts_the_rows_that_it_leaves_out() -> None:
     assert lines[0].startswith("exact: 0 of 25 rows differ from one call by more than 1e-10")
     assert lines[2].split() == ["parameter", "p24", "2.4e-13", "exact"]
     assert len(lines) == 2 + 20 + 1
-    assert lines[-1] == "and 5 more, of which none is above 4.0e-14"
+    assert lines[-1] == "and 5 more, at most 4.0e-14"
 
 
 def test_rounding_in_float32_parts_is_named() -> None:

@@ -47,7 +47,7 @@ def loss_of(encoder: nn.Module, **options: object) -> Tensor:
 
 
 def test_an_encoder_that_asks_for_gradients_is_named() -> None:
-    with pytest.raises(RuntimeError, match=f"{UNLIKE}.*it asks torch.is_grad_enabled"):
+    with pytest.raises(RuntimeError, match=f"{UNLIKE}.*it reads torch.is_grad_enabled"):
         loss_of(AsksForGradients(3, 4)).backward()
 
 
