@@ -1,4 +1,4 @@
-"""What `import sgs` costs beyond `import torch`.
+"""The time of `import sgs` beyond `import torch`.
 
     python benchmarks/import_time.py
 

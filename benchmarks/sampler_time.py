@@ -1,4 +1,4 @@
-"""The time of drawing a sample, by strategy, beside what people use instead.
+"""The time of drawing a sample, by strategy, beside other libraries.
 
     python benchmarks/sampler_time.py                  # on a CPU core, in turn with the peers
     python benchmarks/sampler_time.py --with-dppy      # also DPPy at 8,256 proposals, once: minutes

@@ -1,4 +1,4 @@
-"""The time of a training step, against naive training and what people use instead.
+"""The time of a training step, against naive training and other methods.
 
     python benchmarks/sgs_time.py                    # three encoders at sizes for a CPU core
     python benchmarks/sgs_time.py --device cuda      # TSM-ResNet50 at the paper's size, with memory

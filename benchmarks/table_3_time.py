@@ -6,7 +6,7 @@
 Last result, on a CPU core: 147 / 155 / 181 / 237 % of naive training at K = 8 / 4 / 2 / 1, and at
 K = 4 106 / 91 / 84 / 71 / 63 % at ratio 50 / 40 / 30 / 20 / 10 %.
 
-The settings are the paper's: all frames on the device, both passes alike, nothing cached. At the
+The settings are those of the paper: all frames on the device, equal passes, nothing cached. At the
 size for a CPU core K stands for as many snippets per encoder call, a quarter of the paper's.
 """
 

@@ -81,21 +81,15 @@ PEERS: dict[str, Callable[[Tensor, int], Any]] = {
     DPPY: dppy,
     DPPY_DUAL: dppy_dual,
 }
-_PACKAGES = {
-    TORCH_CLUSTER: "torch_cluster",
-    TORCH_CLUSTER_64: "torch_cluster",
-    FPSAMPLE: "fpsample",
-    FPSAMPLE_BUCKETS: "fpsample",
-    DPPY: "dppy.finite_dpps",
-    DPPY_DUAL: "dppy.finite_dpps",
-}
+# By the part of a name before the comma.
+_PACKAGES = {TORCH_CLUSTER: "torch_cluster", FPSAMPLE: "fpsample", DPPY: "dppy.finite_dpps"}
 
 
 def missing(method: str, device: torch.device) -> str | None:
     """Return why the package of a peer cannot be used here, or None."""
-    if method not in _PACKAGES:
+    package = _PACKAGES.get(method.split(",")[0])
+    if package is None:
         return None
-    package = _PACKAGES[method]
     try:
         import_module(package)
     except ImportError as error:

@@ -13,7 +13,8 @@ Row = dict[str, Any]
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Replace the rows of a script, one row per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join(json.dumps(_rounded(row)) for row in rows)
+    rounded = json.loads(json.dumps(rows), parse_float=_six_digits)
+    lines = ",\n".join(json.dumps(row) for row in rounded)
     path.write_text(f"[\n{lines}\n]\n")
 
 
@@ -28,13 +29,6 @@ def all_rows() -> dict[str, list[Row]]:
     return {path.stem: read_rows(path) for path in RESULTS.glob("*.json")}
 
 
-def _rounded(value: Any) -> Any:
-    """Keep six digits: more would be noise."""
-    match value:
-        case float():
-            return float(f"{value:.6g}")
-        case dict():
-            return {name: _rounded(entry) for name, entry in value.items()}
-        case list() | tuple():
-            return [_rounded(entry) for entry in value]
-    return value
+def _six_digits(number: str) -> float:
+    """More digits would be noise."""
+    return float(f"{float(number):.6g}")

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from benchmarks.draws.peers import PEERS
 from benchmarks.draws.settings import HEADLINE
 from benchmarks.measuring.rows import Row
+from benchmarks.paper_tables import GB
+from benchmarks.report.sgs_targets import by_encoder
 
-GB = 1e9
 # Only these: the lines of more strategies would hide each other.
 _DRAWN = ("Random", "Grid", "Block", "DPP", "GradientNorm")
 _TICKS = (0.25, 0.5, 1, 2, 4)
@@ -41,12 +42,11 @@ def draw_memory(rows: Sequence[Row], path: Path) -> None:
 
 def draw_time(rows: Sequence[Row], path: Path) -> None:
     """Draw the time of each method relative to naive training, with the quartiles of the rounds."""
-    encoders = list(dict.fromkeys(row["size"]["encoder"] for row in rows))
+    encoders = by_encoder(rows)
     figure, all_axes = plt.subplots(
         1, len(encoders), figsize=(4 * len(encoders), 3.6), layout="constrained", squeeze=False
     )
-    for encoder, axes in zip(encoders, all_axes[0], strict=True):
-        own = [row for row in rows if row["size"]["encoder"] == encoder]
+    for (encoder, own), axes in zip(encoders.items(), all_axes[0], strict=True):
         # There are more methods than the ten default colours.
         axes.set_prop_cycle(color=color_sequences["tab20"])
         for method in dict.fromkeys(row["method"] for row in own):
@@ -69,13 +69,13 @@ def _draw_method(axes: Axes, method: str, rows: Sequence[Row]) -> None:
 
 def draw_sampler_time(rows: Sequence[Row], path: Path) -> None:
     """Draw the time of a sample at the headline's ratio and features, by number of proposals."""
-    alike = ("on_map", "channels", "ratio", "features")
+    same = ("on_map", "channels", "ratio", "features")
     own = [
         row
         for row in rows
         if row["what"] == "sample"
         and row["step_ms"]
-        and all(row["setting"][name] == getattr(HEADLINE, name) for name in alike)
+        and all(row["setting"][name] == getattr(HEADLINE, name) for name in same)
     ]
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     axes.set_prop_cycle(color=color_sequences["tab20"])

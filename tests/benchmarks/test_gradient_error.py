@@ -102,6 +102,8 @@ def test_rows_hold_every_setting_and_their_intervals() -> None:
     first = rows[0]
     assert (first["strategy"], first["weights"]) == ("Random", "inverse_probability")
     assert first["to_random"] == pytest.approx([1, 1, 1])
+    for row in rows[: len(CASES)]:
+        assert row["to_random"][1] == pytest.approx(row["error"][1] / first["error"][1])
     assert error_table("toy", rows).count("\n") == 1 + 15
 
 
