@@ -1,4 +1,4 @@
-"""The few kinds of encoders that every test of the engine's options runs with."""
+"""A few kinds of encoders, used by the tests of the engine's options."""
 
 import math
 from dataclasses import dataclass

@@ -92,7 +92,7 @@ def torchs_own(layer: Any, maps: Tensor) -> Tensor:
 
 
 def numbers_kept(layer: Callable[[Tensor], Tensor], maps: Tensor) -> int:
-    """Return how many numbers autograd keeps for the backward."""
+    """Return how many numbers autograd saves for the backward."""
     kept: list[int] = []
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, id)
     with hooks:
@@ -117,7 +117,7 @@ def test_frozen_batch_norm_computes_what_torch_does(affine: bool) -> None:
 def test_frozen_batch_norm_keeps_no_maps_for_the_backward() -> None:
     layer, maps = layer_and_maps()
     assert numbers_kept(layer, maps) <= 4 * 3
-    # Both ways to miss it: torch's own layer, and a scale that trains.
+    # The saving needs both: torch's own layer saves its input, and so does a trained scale.
     assert numbers_kept(partial(torchs_own, layer), maps) >= maps.numel()
     trained = freeze_batch_norm(nn.BatchNorm2d(3).double(), freeze_affine=False)
     assert numbers_kept(trained, maps) >= maps.numel()
@@ -141,7 +141,7 @@ def test_frozen_batch_norm_in_single_precision_takes_maps_in_half(dtype: torch.d
     factor = layer.weight.double() / (layer.running_var.double() + layer.eps).sqrt()
     expected = gradient.double() * factor[:, None, None]
     assert found.dtype == dtype
-    # Rounded once: a factor rounded before would add as much again.
+    # Rounded once: a second rounding, of the factor, would double the error.
     torch.testing.assert_close(
         found.double(), expected, rtol=0.51 * torch.finfo(dtype).eps, atol=1e-7
     )
@@ -199,7 +199,7 @@ def test_accepted_batch_norm_repeats_its_micro_batches_and_updates_statistics_on
 
 
 def test_accepted_batch_norm_differs_from_one_direct_call() -> None:
-    """The reason for the refusal: this is the error that it prevents."""
+    """The reason for the refusal: without it, the gradients are wrong."""
     layers, direct = encoder(), encoder()
     sampler = SequentialGradientSampler(layers, micro_batch_size=4, allow_batch_norm=True)
     expected = run(direct, lambda: direct(items()))[1]

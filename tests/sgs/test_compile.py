@@ -1,4 +1,4 @@
-"""torch.compile around the sampler: the call is left out of the compiled code, and right."""
+"""torch.compile around the sampler: the call is not compiled, and the result is right."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from sgs import SequentialGradientSampler
 from tests.reference import Gradients, assert_same, coupling_loss, gradients_of
 
-# Of torch's own, about the features that go on into the compiled code.
+# Warnings of torch about features that are passed on to compiled code.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 
 class Model(nn.Module):
-    """Something to train before the encoder, the encoder and a head."""
+    """A trained layer, the encoder and a head."""
 
     def __init__(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The explicit form, for those who own their loop."""
+"""`encode` and its explicit backward."""
 
 from collections.abc import Callable
 from typing import Any

@@ -34,7 +34,7 @@ def test_features_and_gradients_against_direct_backward(
     case: EncoderCase, size: int, lead: tuple[int, ...]
 ) -> None:
     encoder, items, item_dim = case.make(), case.items(*lead), len(lead) - 1
-    # A dropout mask belongs to a call of the encoder, so the reference makes the same calls.
+    # Dropout masks are drawn per encoder call, so the reference makes the same calls.
     groups = groups_in_order(items, item_dim, size) if case.is_stochastic else None
     torch.manual_seed(2)
     expected = run(
@@ -226,7 +226,7 @@ def test_encoder_is_left_as_it_was_when_the_second_pass_fails() -> None:
 
 
 class DropsLastMicroBatch(SequentialGradientSampler):
-    """A mutant: the second pass forgets the last, short micro-batch."""
+    """A mutant: the second pass drops the last, short micro-batch."""
 
     def _training_call(self, *args: Any) -> Any:
         call = super()._training_call(*args)

@@ -1,4 +1,4 @@
-"""Every refusal says what was expected, what was got and what to do."""
+"""Errors: each message names the expected value, the actual value and the way out."""
 
 from collections import UserDict
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def test_bad_argument_is_refused_when_built(
 def test_bad_option_is_refused_when_changed(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """At once, or by the call where it takes two options to tell."""
+    """When the option is set, or in the next call if the error depends on two options."""
     sampler = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2)
 
     def change_and_call() -> None:
@@ -84,7 +84,7 @@ def test_numbers_of_numpy_are_options(raw_errors: None) -> None:
 
 
 def notes_of(encoder: nn.Module, items: Tensor, **options: Any) -> str:
-    """Return what was added to the error of a call."""
+    """Return the note on the error of a call."""
     with pytest.raises(RuntimeError) as caught:
         SequentialGradientSampler(encoder, micro_batch_size=2, **options)(items).sum().backward()
     return "".join(caught.value.__notes__)
@@ -221,7 +221,7 @@ def test_items_without_an_item_dimension_are_refused() -> None:
 
 
 class Returns(nn.Module):
-    """Returns what it is told to, depending on how many items it sees."""
+    """Returns a given function of its items."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ class Returns(nn.Module):
 
 @dataclass
 class Wrapped:
-    """A class that torch cannot look into."""
+    """A class that is not registered as a pytree."""
 
     features: Tensor
 
@@ -321,7 +321,7 @@ def test_flat_index_of_several_videos_is_refused() -> None:
         encoded.backward(torch.ones(2, 6, 4), torch.tensor([0, 3, 1, 2]))
 
 
-# Torch warns about every lazy module that it is a new feature.
+# Torch warns that lazy modules are a new feature.
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 def test_parameters_without_values_are_refused() -> None:
     sampler = SequentialGradientSampler(nn.LazyLinear(4), micro_batch_size=2)

@@ -1,4 +1,4 @@
-"""A strategy that looks at the gradients of the features draws its subset in the backward."""
+"""Gradient-guided strategies, which draw their subset in the backward."""
 
 from collections.abc import Callable
 
@@ -147,7 +147,7 @@ def test_norm_is_that_over_all_outputs_of_an_item() -> None:
 
     sampler = wrapped(TwoHeads(), ratio=2 / 9, weights="none")
     first, second = sampler(ITEMS)
-    # Items 0 and 1 matter by one output each, and most of all.
+    # Items 0 and 1 have the largest gradients, each in one of the outputs.
     scale = torch.full((2, 9, 1), 1e-9, dtype=torch.float64)
     by_first, by_second = scale.clone(), scale.clone()
     by_first[:, 0], by_second[:, 1] = 1.0, 1.0
@@ -179,7 +179,7 @@ def test_a_loss_without_any_gradient_draws_evenly() -> None:
 
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
 def test_overflow_reaches_the_parameters(value: float) -> None:
-    """As loss scaling needs it, to leave the step out."""
+    """GradScaler needs the overflow to skip the step."""
     sampler = wrapped(linear(), ratio=1 / 9)
     features = sampler(ITEMS)
     factor = torch.ones_like(features)

@@ -1,4 +1,4 @@
-"""Micro-batches that keep their graph are not encoded again, and change no gradient."""
+"""Micro-batches with a kept graph are not encoded again, and gradients stay the same."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ NUM_ITEMS, SIZE = 11, 3
 
 
 def calls_of(encoder: nn.Module) -> list[bool]:
-    """Return a list that will tell of each call whether it keeps a graph."""
+    """Return a list that records for each call whether gradients are enabled."""
     calls: list[bool] = []
     encoder.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     return calls
@@ -58,7 +58,7 @@ def test_only_sampled_items_keep_a_graph() -> None:
     calls = calls_of(encoder)
     sampler = SequentialGradientSampler(encoder, micro_batch_size=2, ratio=0.4, kept_graphs=9)
     sampler(torch.randn(10, 3)).sum().backward()
-    # In the order of their first items, and none of them again.
+    # In the order of their first items, each once.
     assert sorted(calls) == [False] * 3 + [True] * 2
 
 
@@ -74,7 +74,7 @@ def test_strategies_that_look_at_features_keep_none() -> None:
 
 def test_saved_bytes_grow_by_one_micro_batch_per_kept_graph() -> None:
     peaks = [peak_saved_bytes(wrapped(kept_graphs=kept), 32) for kept in (0, 1, 2, 3)]
-    # One graph at a time without any; the first one kept adds none where it is used up first.
+    # Without kept graphs one is alive at a time. The first kept graph adds none: it is used first.
     assert peaks[1] < 2.1 * peaks[0]
     assert abs((peaks[3] - peaks[2]) - peaks[0]) <= 0.1 * peaks[0]
     assert peak_saved_bytes(wrapped(kept_graphs=2), 64) <= 1.01 * peaks[2]

@@ -1,4 +1,4 @@
-"""What docs/exactness.md says the sampler cannot see: as it is, and as naive training does it."""
+"""The undetected cases of docs/exactness.md, with the sampler and in naive training."""
 
 from functools import cache
 
@@ -109,7 +109,7 @@ def test_trained_tensors_that_are_no_parameters_get_their_gradient_past_the_grap
     assert torch.equal(prompt.grad, torch.full((4,), 6.0))
 
 
-# Of torch's own rules for forward mode.
+# Warnings of torch's rules for forward mode.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_forward_mode_derivatives_end_at_the_sampler() -> None:
     encoder = nn.Linear(3, 4).requires_grad_(False)
@@ -142,9 +142,9 @@ def test_weights_set_by_the_items_at_hand_follow_the_last_micro_batch() -> None:
     encoder = ScaledByFirstItems(3, 4, bias=False)
     before = encoder.weight.detach().clone()
     sampler_of(encoder, check_replay=False)(items).sum().backward()
-    # Not once, by the mean of all items: every micro-batch of both passes sets them again.
+    # Set by each micro-batch of both passes, not once by the mean of all items.
     assert not torch.allclose(encoder.weight, before * items.mean())
-    # What helps: a call on all items, or on some of them, before the sampler is called.
+    # The way out: call the encoder on all or some items before the sampler.
     encoder(items)
     encoder.zero_grad()
     sampler_of(encoder)(items).sum().backward()

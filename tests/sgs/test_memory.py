@@ -1,4 +1,4 @@
-"""What is kept for the backward does not grow with the number of items."""
+"""The memory kept for the backward does not grow with the number of items."""
 
 import gc
 import weakref
@@ -143,7 +143,7 @@ def test_features_and_items_are_freed_without_the_garbage_collector() -> None:
 
 
 class Generated:
-    """A source of images that exist only while they are asked for."""
+    """A source of images that are made in `fetch`."""
 
     def __init__(self, count: int) -> None:
         self.count = count

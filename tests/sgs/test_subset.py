@@ -166,7 +166,7 @@ def test_weights_are_the_inverse_of_the_strategys_own_probabilities(
 
 
 def mean_gradient(weights: str, strategy: AbstractSampler, *, draws: int) -> Gradients:
-    """Draw for so many videos at once, all of which have the same items."""
+    """Draw for many videos with the same items."""
     case = ENCODERS["linear"]
     encoder, items = case.make(), case.items(NUM_ITEMS)
     sampler = SequentialGradientSampler(

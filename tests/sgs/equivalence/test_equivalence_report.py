@@ -1,4 +1,4 @@
-"""The report on a user's own encoder: right about what is exact, and about what is not."""
+"""The report on a user's encoder: true for exact encoders and for others."""
 
 from collections.abc import Callable
 from itertools import count
@@ -37,13 +37,13 @@ REFUSED = {
     for name, outcome in ANYWHERE.items()
     if isinstance(outcome, Refused) and name != UNHOOKED
 }
-# Noise that belongs to the place in the micro-batch is not that of one call.
+# Noise by place in the micro-batch differs from that of one call.
 BY_PLACE = {"seeded_noise", "generator_set_back"}
 ANSWERED = [name for name in KINDS if name not in REFUSED]
 
 
 class TimeFirst(nn.Module):
-    """A layer that takes the items of a call for the steps of one sequence."""
+    """A layer that reads the items of a call as the steps of one sequence."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class AsksForGradients(nn.Module):
 
 
 class CountsElsewhere(nn.Module):
-    """The number of calls so far scales the output; an object counts them that is no module."""
+    """Scales the output by the number of calls, counted in an object outside of its modules."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class CountsElsewhere(nn.Module):
 
 
 class Conditioned(nn.Module):
-    """Items and what they share, each of which may require its gradient."""
+    """Takes items and a shared tensor, each of which may require a gradient."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A report leaves all as it was found."""
+"""A report changes no state."""
 
 import random
 from typing import Any

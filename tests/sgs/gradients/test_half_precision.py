@@ -11,7 +11,7 @@ NUM_ITEMS = 1024
 
 
 class Shift(nn.Module):
-    """Items times a weight, plus a bias and what is passed for all of them."""
+    """Items times a weight, plus a bias and a shared tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ def test_gradients_do_not_stop_growing(dtype: torch.dtype) -> None:
         found.append([shift.grad, *(p.grad for p in encoder.parameters())])
     for ours, direct in zip(*found, strict=True):
         assert ours.dtype == dtype
-        # The digits that one rounding leaves. Summed in bfloat16, the bias would stop at 256.
+        # The error of one rounding. Summed in bfloat16, the bias would stop at 256.
         assert relative_error(ours.double(), direct.double()) <= torch.finfo(dtype).eps
     assert torch.equal(encoder.linear.bias.grad, torch.full((4,), float(NUM_ITEMS), dtype=dtype))
 

@@ -1,4 +1,4 @@
-"""A frozen stem and an encoder do what their sequence would, with less work."""
+"""A frozen stem and an encoder give the gradients of their sequence, with less work."""
 
 from typing import Any
 
@@ -82,11 +82,11 @@ def test_the_sequence_is_one_naive_graph() -> None:
     )
 
 
-# The last one puts its generator back, so that it seems to have drawn nothing.
+# The last one restores its generator after drawing, so its draw is not detected.
 @pytest.mark.parametrize("name", ["linear", "dropout", "generator_set_back"])
 @pytest.mark.parametrize("lead", [(NUM_ITEMS,), (2, NUM_ITEMS)])
 def test_random_stem_is_not_drawn_again(name: str, lead: tuple[int, ...]) -> None:
-    """Its outputs are kept, and the encoder's random numbers are those behind it."""
+    """Its outputs are kept, and the encoder draws the random numbers that follow its own."""
     case = EncoderCase(KINDS[name])
     ours = trained(case, lead, frozen_stem=Noise())
     encoder, items = case.make(), case.items(*lead).flatten(0, len(lead) - 1)

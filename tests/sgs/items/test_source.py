@@ -18,7 +18,7 @@ NUM_ITEMS, SIZE = 11, 3
 
 
 class Recorded:
-    """A source that tells what was asked of it, and on which thread."""
+    """A source that records the fetched positions and the threads."""
 
     def __init__(self, items: Tensor) -> None:
         self.items = items
@@ -124,7 +124,7 @@ def test_kept_graphs_and_stem_outputs_are_not_fetched_again() -> None:
 
 
 def test_one_micro_batch_is_fetched_ahead_on_another_thread() -> None:
-    """Encoding starts before the last item is fetched, and never are more than two in memory."""
+    """Encoding starts before the last fetch, and at most two micro-batches are in memory."""
     source, ahead = Recorded(torch.randn(30, 3)), []
     encoder, release = nn.Linear(3, 4), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The second pass must compute the features of the first, or say why it does not."""
+"""The comparison of the features of both passes, and its error messages."""
 
 import itertools
 
@@ -20,7 +20,7 @@ class AsksForGradients(nn.Linear):
 
 
 class Counts(nn.Linear):
-    """Keeps a state where nobody looks."""
+    """Keeps its state in an iterator."""
 
     def __init__(self) -> None:
         super().__init__(3, 4)

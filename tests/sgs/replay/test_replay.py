@@ -1,4 +1,4 @@
-"""Both passes see the same world: random numbers, autocast, mode, buffers."""
+"""Both passes run from the same state: random numbers, autocast, mode, buffers."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -80,13 +80,13 @@ def test_only_the_states_that_were_drawn_from_are_kept() -> None:
             [MicroBatch(index, may_repeat=True) for index in GROUPS]
         )
         kept = [m.random_state for m in calls.encoded]
-        # Of torch alone: neither Python's nor NumPy's.
+        # One state each, torch's; those of Python and NumPy are dropped.
         assert [len(state.states) for state in kept] == [1] * len(GROUPS)
         assert len({id(state) for state in kept}) == copies
 
 
 def records_autocast() -> tuple[nn.Module, list[torch.dtype]]:
-    """Return an encoder, and the dtypes of what it will have computed."""
+    """Return an encoder, and a list that records the dtypes of its outputs."""
     dtypes: list[torch.dtype] = []
     encoder = nn.Linear(6, 4)
     encoder.register_forward_hook(lambda module, args, output: dtypes.append(output.dtype))
@@ -221,7 +221,7 @@ def test_double_backward_is_refused() -> None:
 
 
 def test_every_rank_gets_a_gradient_for_every_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for the process group: only the question whether there is one matters here."""
+    """A stand-in for the process group, which only has to exist here."""
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     case = ENCODERS["unused_submodule"]
     encoder = case.make()
@@ -300,7 +300,7 @@ def test_spectral_normalization_in_eval_mode_is_exact() -> None:
 
 
 class Padded(nn.Module):
-    """Attention in evaluation mode, which torch computes on another path without gradients."""
+    """Attention in evaluation mode, for which torch has a fast path without gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -428,7 +428,7 @@ def test_without_aliases_hooks_would_fire_once_per_micro_batch(
 
 
 def test_sources_that_the_encoder_does_not_draw_from_are_left_alone() -> None:
-    """A thread that draws meanwhile, such as a loader, must not draw the same numbers again."""
+    """Another thread that draws meanwhile, e.g. a loader, must not repeat its numbers."""
 
     class Meanwhile(nn.Linear):
         def forward(self, items: Tensor) -> Tensor:
