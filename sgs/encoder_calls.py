@@ -51,6 +51,7 @@ class EncoderCalls:
         self._kept: set[MicroBatch] = set()
         self._fetches: Generator[list[Any]] = items.prefetched([])
         self._aliases: Sequence[Tensor | None] = []
+        self._num_missing = 0
         self._are_leaves_checked = False
         # The random state of the previous micro-batch, if it drew no random numbers.
         self._idle_state: RandomState | None = None
@@ -77,15 +78,14 @@ class EncoderCalls:
             RuntimeError: If the encoder changed in a way that cannot be replayed, or a source
                 failed.
         """
-        num_missing = missing_calls(self._parameters.trainable, len(micro_batches))
+        self._num_missing = missing_calls(self._parameters.trainable, len(micro_batches))
         repeating = [m for m in micro_batches if m.may_repeat]
         num_kept = fewest_calls(self._parameters.trainable, min(num_kept, len(repeating)))
         self._kept = set(repeating[:num_kept])
         self._fetches = self.items.prefetched([m.index for m in micro_batches])
         with torch.no_grad(), self.circumstances.first_pass(), closing(self._fetches):
             yield
-            for _ in range(num_missing):
-                self.replay(self.encoded[micro_batches.index(repeating[0])])
+            self.keep_pace(self.encoded[micro_batches.index(repeating[0])])
 
     def first(self, micro_batch: MicroBatch) -> Any:
         """Encode the next micro-batch of the first pass, and return the encoder's outputs."""
@@ -144,13 +144,10 @@ class EncoderCalls:
             self._parameters.restart()
             self._gradients.restart()
             self._are_leaves_checked = False
-            num_missing = missing_calls(self._parameters.trainable, len(micro_batches))
+            self._num_missing = missing_calls(self._parameters.trainable, len(micro_batches))
             self._fetches = self.items.prefetched([] if self._stem else repeated)
             stack.enter_context(closing(self._fetches))
             yield
-            for _ in range(num_missing):
-                outputs = [x for x in self.replay(micro_batches[-1]).outputs if _is_trained(x)]
-                back_propagate((output, torch.zeros_like(output)) for output in outputs)
 
     def repeat(self, micro_batch: EncodedMicroBatch) -> Graph:
         """Encode the next micro-batch of the second pass, with its graph."""
@@ -171,6 +168,12 @@ class EncoderCalls:
             args, kwargs = (self._cache.take(index),), {}
         with self.circumstances.replayed_call(micro_batch.random_state):
             return Graph(pytree.tree_leaves(self._call(index, args, kwargs)), cuts)
+
+    def keep_pace(self, micro_batch: EncodedMicroBatch) -> None:
+        """Repeat a micro-batch with zero gradients, as often as other processes make more calls."""
+        for _ in range(self._num_missing):
+            outputs = [x for x in self.replay(micro_batch).outputs if _is_trained(x)]
+            back_propagate((output, torch.zeros_like(output)) for output in outputs)
 
     def _refuse_other_leaves(self, graph: Graph) -> None:
         if not self.are_sharded:

@@ -93,6 +93,7 @@ class TwoPasses:
                 self._calls.add_gradients(micro_batch, graph)
                 # Free this micro-batch before the next one is loaded: else two are alive at once.
                 del kept, graph
+            self._calls.keep_pace(micro_batches[-1])
             if self._check is not None:
                 # Calls of a sharded encoder wait for the other processes, which may see no error.
                 self._check.verify(may_repeat=not self._calls.are_sharded)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,43 +15,7 @@ from sgs.sizes import AbstractBudget
 WEIGHTS = ("inverse_probability", "none")
 
 
-def check_micro_batch_size(size: Any) -> int | AbstractBudget:
-    """Return a number of items, or a budget.
-
-    Raises:
-        ValueError: If it is neither a budget nor an integer of at least 1.
-    """
-    return size if isinstance(size, AbstractBudget) else _integer("micro_batch_size", size, 1)
-
-
-def check_forward_size(size: Any) -> int | None:
-    """Return a number of items, or None.
-
-    Raises:
-        ValueError: If it is neither None nor an integer of at least 1.
-    """
-    return None if size is None else _integer("forward_micro_batch_size", size, 1)
-
-
-def check_kept_graphs(kept_graphs: Any) -> int:
-    """Return a number of micro-batches.
-
-    Raises:
-        ValueError: If it is not an integer of at least 0.
-    """
-    return _integer("kept_graphs", kept_graphs, 0)
-
-
-def check_item_dim(item_dim: Any) -> int:
-    """Return a dimension, counted from the front.
-
-    Raises:
-        ValueError: If it is not an integer of at least 0.
-    """
-    return _integer("item_dim", item_dim, 0)
-
-
-def _integer(name: str, value: Any, least: int) -> int:
+def _integer(name: str, least: int, value: Any) -> int:
     # Accepts integers of NumPy; rejects booleans.
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(
@@ -73,12 +38,7 @@ _MEANINGS = {
 }
 
 
-def check_ratio(ratio: Any) -> float:
-    """Return a fraction of items.
-
-    Raises:
-        ValueError: If it is outside (0, 1].
-    """
+def _ratio(ratio: Any) -> float:
     value = _number(ratio)
     if 0 < value <= 1:
         return value
@@ -93,13 +53,7 @@ def check_ratio(ratio: Any) -> float:
     )
 
 
-def check_sampler(sampler: Any) -> AbstractSampler:
-    """Return a strategy for the items of an encoder.
-
-    Raises:
-        TypeError: If it is not an `AbstractSampler`.
-        ValueError: If it needs more than features and gradients.
-    """
+def _strategy(sampler: Any) -> AbstractSampler:
     if not isinstance(sampler, AbstractSampler):
         raise TypeError(
             f"SequentialGradientSampler(sampler={sampler!r}): expected a strategy object such as "
@@ -115,12 +69,7 @@ def check_sampler(sampler: Any) -> AbstractSampler:
     return sampler
 
 
-def check_weights(weights: Any) -> str:
-    """Return a kind of weights.
-
-    Raises:
-        ValueError: If it is unknown.
-    """
+def _weights(weights: Any) -> str:
     if weights not in WEIGHTS:
         raise ValueError(
             f"SequentialGradientSampler(weights={weights!r}): expected one of {WEIGHTS}."
@@ -128,12 +77,7 @@ def check_weights(weights: Any) -> str:
     return str(weights)
 
 
-def check_generator(generator: Any) -> torch.Generator | None:
-    """Return a generator, or None.
-
-    Raises:
-        TypeError: If it is anything else, e.g. a seed.
-    """
+def _generator(generator: Any) -> torch.Generator | None:
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(
             f"SequentialGradientSampler(generator={generator!r}): expected a torch.Generator or "
@@ -142,12 +86,7 @@ def check_generator(generator: Any) -> torch.Generator | None:
     return generator
 
 
-def check_tolerance(check_replay: Any) -> bool | float:
-    """Return a boolean or a tolerance.
-
-    Raises:
-        ValueError: If it is neither a boolean nor in (0, 1).
-    """
+def _tolerance(check_replay: Any) -> bool | float:
     if isinstance(check_replay, bool):
         return check_replay
     tolerance = _number(check_replay)
@@ -159,17 +98,26 @@ def check_tolerance(check_replay: Any) -> bool | float:
     return tolerance
 
 
+def _micro_batch_size(size: Any) -> int | AbstractBudget:
+    return size if isinstance(size, AbstractBudget) else _integer("micro_batch_size", 1, size)
+
+
+def _forward_size(size: Any) -> int | None:
+    return None if size is None else _integer("forward_micro_batch_size", 1, size)
+
+
+# Each returns the value to store for an option, or raises a TypeError or a ValueError.
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "encoder": check_encoder,
-    "micro_batch_size": check_micro_batch_size,
-    "forward_micro_batch_size": check_forward_size,
-    "kept_graphs": check_kept_graphs,
-    "ratio": check_ratio,
-    "sampler": check_sampler,
-    "weights": check_weights,
-    "item_dim": check_item_dim,
-    "generator": check_generator,
-    "check_replay": check_tolerance,
+    "micro_batch_size": _micro_batch_size,
+    "forward_micro_batch_size": _forward_size,
+    "kept_graphs": partial(_integer, "kept_graphs", 0),
+    "item_dim": partial(_integer, "item_dim", 0),
+    "ratio": _ratio,
+    "sampler": _strategy,
+    "weights": _weights,
+    "generator": _generator,
+    "check_replay": _tolerance,
 }
 
 

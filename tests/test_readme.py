@@ -1,6 +1,7 @@
 """The README's example runs, and its claims and figures are true."""
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -133,10 +134,10 @@ def test_accuracy_is_that_of_the_rows() -> None:
     found = [
         100 * row["average_map_class_agnostic"] for row in rows if row["variant"] == "end to end"
     ]
-    low, high, mean = min(found), max(found), sum(found) / len(found)
-    claim = (
-        f"about {mean:.0f} % average mAP (class-agnostic; three seeds gave {low:.1f} to {high:.1f})"
-    )
+    low, high = min(found), max(found)
+    # Other machines round otherwise: 96.75 was seen.
+    around = f"{math.floor(low)} to {math.ceil(high)} % average mAP"
+    claim = f"{around} (class-agnostic; three seeds gave {low:.1f} to {high:.1f})"
     assert len(found) == 3
     assert claim in " ".join(README.split())
 

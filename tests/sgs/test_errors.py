@@ -101,7 +101,7 @@ def test_errors_of_the_encoder_name_the_micro_batch(trains: bool) -> None:
 def test_a_forgotten_item_dim_is_named() -> None:
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
     note = notes_of(encoder, torch.randn(4, 5, 2, 3))
-    assert "shapes [[2, 5, 2, 3]]. If the items are [B, N, ...], with a video dimension" in note
+    assert "shapes [[2, 5, 2, 3]]. If the items are [B, N, ...], with a video dimension fi" in note
     assert "pass item_dim=0" in notes_of(encoder, torch.randn(4, 2, 3), item_dim=1)
 
 

@@ -107,7 +107,7 @@ class Setting:
         name: Its heading.
         rtol: The largest error that counts as exact, relative to the largest value of a tensor.
         dtype: The precision of parameters and items.
-        wrap: What is done to the encoder, in the sampler and in the naive graph alike.
+        wrap: What is done to the encoder, both in the sampler and in the naive graph.
         precision: The context of the forward pass and the loss.
         options: Of the sampler.
         ours_is: What is done to the encoder in the sampler, instead of `wrap`.
