@@ -43,8 +43,7 @@ class EncodedItems:
     @property
     def index(self) -> Int64[Tensor, "*videos count"] | None:
         """The items that were drawn."""
-        subset = self._call.subset
-        return None if subset is None else subset.in_shape(self._call.items.lead_shape)
+        return self._call.index
 
     def backward(
         self, feature_gradients: Any, index: Int64[Tensor, "*videos count"] | None = None

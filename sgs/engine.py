@@ -25,12 +25,21 @@ class TwoPasses:
         micro_batch_size: Items per call with a graph.
         couples_items: Whether BatchNorm layers in training mode couple the items of a micro-batch.
             Micro-batches are then repeated whole, as for random numbers.
+        check_replay: The option of `SequentialGradientSampler`.
     """
 
-    def __init__(self, calls: EncoderCalls, *, micro_batch_size: int, couples_items: bool) -> None:
+    def __init__(
+        self,
+        calls: EncoderCalls,
+        *,
+        micro_batch_size: int,
+        couples_items: bool,
+        check_replay: bool | float,
+    ) -> None:
         self._calls = calls
         self._micro_batch_size = micro_batch_size
         self._couples_items = couples_items
+        self._check_replay = check_replay
         self._check: FeatureCheck | None = None
 
     def encode(self, micro_batches: Sequence[MicroBatch], *, num_kept: int = 0) -> FeatureBuffer:
@@ -50,8 +59,9 @@ class TwoPasses:
                 features.write(micro_batch.index, self._calls.first(micro_batch))
         return features
 
-    def remember(self, features: FeatureBuffer, index: Tensor, *, tolerance: float | bool) -> None:
+    def remember(self, features: FeatureBuffer, index: Tensor) -> None:
         """Keep the features of the items at `index`, to be compared in `gradients`."""
+        tolerance = self._check_replay
         if tolerance is not False:
             self._check = FeatureCheck(
                 [features.rows(x) if isinstance(x, Tensor) else x for x in features.leaves],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from sgs.items.frozen_stem import FrozenStem
 from sgs.option_checks import check_weighting
 from sgs.options import Options
 from sgs.sizes import AbstractBudget
-from sgs.subset import Subset
 from sgs.training_call import TrainingCall, trains
 from sgs.uncompiled import uncompiled
 
@@ -150,7 +150,7 @@ class SequentialGradientSampler(Options):
             size = self.sizes.forward_micro_batch_size
             return encode_without_graph(encoder, items, self.stem, size=size)
         call = self._training_call(encoder, items)
-        features = call.encode(check_replay=self.check_replay, compares_all=False)
+        features = call.encode(compares_all=False)
         return features.restore(put_in_graph(call, features.leaves))
 
     @uncompiled
@@ -179,15 +179,18 @@ class SequentialGradientSampler(Options):
                 "gradient, so there is nothing to train. Call the sampler itself for features."
             )
         call = self._training_call(encoder, items)
-        return EncodedItems(call, call.encode(check_replay=self.check_replay, compares_all=True))
+        return EncodedItems(call, call.encode(compares_all=True))
 
     def _training_call(self, encoder: nn.Module, items: CallArguments) -> TrainingCall:
         return TrainingCall(
-            encoder, items, self.stem, sizes=self.sizes, draw=self.draw, on_draw=self._on_draw
+            encoder,
+            items,
+            self.stem,
+            sizes=self.sizes,
+            draw=self.draw,
+            check_replay=self.check_replay,
+            on_draw=partial(setattr, self, "last_index"),
         )
-
-    def _on_draw(self, subset: Subset | None, lead_shape: torch.Size) -> None:
-        self.last_index = None if subset is None else subset.in_shape(lead_shape)
 
     def _choose_sizes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         budget, encoder = self.micro_batch_size, bare(self.encoder)

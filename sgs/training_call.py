@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from sgs.batch_norm import coupled_batch_norm
@@ -27,12 +28,12 @@ class TrainingCall:
         stem: The frozen layers in front of the encoder, if any.
         sizes: The sizes of micro-batches.
         draw: Draws the subset.
-        on_draw: Called after the first pass with the subset and the items' dimensions. With a
-            gradient-guided strategy the subset is then None, and the backward calls it again.
+        check_replay: The option of `SequentialGradientSampler`.
+        on_draw: Called after the first pass with `index`. With a gradient-guided strategy that is
+            still None, and each backward calls it again.
 
     Attributes:
         items: The arguments of the call.
-        subset: The items that get a gradient; None until they are drawn.
         inputs: The tensors whose gradients `gradients` returns.
     """
 
@@ -44,10 +45,11 @@ class TrainingCall:
         *,
         sizes: Sizes,
         draw: SubsetDraw,
-        on_draw: Callable[[Subset | None, torch.Size], None],
+        check_replay: bool | float,
+        on_draw: Callable[[Tensor | None], None],
     ) -> None:
         self.items = items
-        self.subset: Subset | None = None
+        self._subset: Subset | None = None
         self._sizes = sizes
         self._draw = draw
         self._on_draw = on_draw
@@ -59,22 +61,28 @@ class TrainingCall:
             calls,
             micro_batch_size=sizes.micro_batch_size,
             couples_items=bool(coupled_batch_norm(with_stem(encoder, stem))),
+            check_replay=check_replay,
         )
 
-    def encode(self, *, check_replay: bool | float, compares_all: bool) -> FeatureBuffer:
+    @property
+    def index(self) -> Int64[Tensor, "*videos count"] | None:
+        """The items that get a gradient; None until they are drawn."""
+        subset = self._subset
+        return None if subset is None else subset.in_shape(self.items.lead_shape)
+
+    def encode(self, *, compares_all: bool) -> FeatureBuffer:
         """Run the first pass, and draw the subset unless the strategy needs gradients.
 
         Args:
-            check_replay: The option of `SequentialGradientSampler`.
             compares_all: Whether the features of all items are kept for comparison, because
                 `gradients` may be called with another subset than the drawn one.
         """
         features = self._first_pass()
-        self._on_draw(self.subset, self.items.lead_shape)
+        self._on_draw(self.index)
         index = torch.arange(self.items.num_items, device="cpu")
-        if self.subset is not None and not compares_all:
-            index = self.subset.positions
-        self._passes.remember(features, index, tolerance=check_replay)
+        if self._subset is not None and not compares_all:
+            index = self._subset.positions
+        self._passes.remember(features, index)
         return features
 
     def _first_pass(self) -> FeatureBuffer:
@@ -87,10 +95,10 @@ class TrainingCall:
             self._draws_late = self._draw.needs_gradients
             if not self._draws_late:
                 compared = features.of_sampling()
-                self.subset = self._draw(num_videos, num_items, features=compared)
+                self._subset = self._draw(num_videos, num_items, features=compared)
             return features
-        self.subset = self._draw(num_videos, num_items)
-        micro_batches = sampled_apart(self.subset, count, self._sizes)
+        self._subset = self._draw(num_videos, num_items)
+        micro_batches = sampled_apart(self._subset, count, self._sizes)
         return self._passes.encode(micro_batches, num_kept=self._sizes.kept_graphs)
 
     def gradients(
@@ -107,12 +115,12 @@ class TrainingCall:
         return self._passes.gradients(subset, feature_gradients)
 
     def _drawn_subset(self, feature_gradients: Sequence[Tensor | None]) -> Subset:
-        if self.subset is not None and not self._draws_late:
-            return self.subset
+        if self._subset is not None and not self._draws_late:
+            return self._subset
         norms = gradient_norms(feature_gradients, self.items.lead_shape)
-        self.subset = self._draw(*norms.shape, gradient_norms=norms)
-        self._on_draw(self.subset, self.items.lead_shape)
-        return self.subset
+        self._subset = self._draw(*norms.shape, gradient_norms=norms)
+        self._on_draw(self.index)
+        return self._subset
 
 
 def trains(encoder: nn.Module, items: CallArguments) -> bool:
