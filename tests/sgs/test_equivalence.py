@@ -67,22 +67,22 @@ def test_features_are_bitwise_equal_when_one_micro_batch_holds_all() -> None:
     assert torch.equal(sampler(items), encoder(items))
 
 
-def test_unused_parameter_gets_no_gradient() -> None:
-    case = ENCODERS["unused_submodule"]
+@pytest.mark.parametrize(
+    ("name", "without", "trained"),
+    [
+        ("unused_submodule", "unused.weight", "used.weight"),
+        ("frozen_stage", "stem.weight", "trunk.weight"),
+    ],
+)
+def test_unused_and_frozen_parameters_get_no_gradient(
+    name: str, without: str, trained: str
+) -> None:
+    case = ENCODERS[name]
     encoder = case.make()
     sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
     gradients = run(encoder, lambda: sampler(case.items(NUM_ITEMS)))[1]
-    assert gradients["unused.weight"] is None
-    assert gradients["used.weight"] is not None
-
-
-def test_frozen_parameter_gets_no_gradient() -> None:
-    case = ENCODERS["frozen_stage"]
-    encoder = case.make()
-    sampler = SequentialGradientSampler(encoder, micro_batch_size=4)
-    gradients = run(encoder, lambda: sampler(case.items(NUM_ITEMS)))[1]
-    assert gradients["stem.weight"] is None
-    assert gradients["trunk.weight"] is not None
+    assert gradients[without] is None
+    assert gradients[trained] is not None
 
 
 def test_gradient_accumulates_onto_what_is_there() -> None:

@@ -16,15 +16,15 @@ HERE = "tests.sgs.distributed.test_processes"
 def outcome_of(case: str) -> int:
     if case == "raises" and dist.get_rank() == 1:
         raise ValueError("why it ended")
-    if case == "aborts" and dist.get_rank() == 0:
-        os.kill(os.getpid(), signal.SIGABRT)
+    if case == "is ended" and dist.get_rank() == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
     dist.barrier()
     return dist.get_rank()
 
 
 def test_a_process_that_dies_fails_its_own_case(tmp_path: Path) -> None:
     with closing(Processes(tmp_path)) as processes:
-        for case, said in (("raises", "why it ended"), ("aborts", "exit -6")):
+        for case, said in (("raises", "why it ended"), ("is ended", "exit -15")):
             assert processes.outcomes(HERE, "lives") == [0, 1]
             with pytest.raises(pytest.fail.Exception, match=said):
                 processes.outcomes(HERE, case)

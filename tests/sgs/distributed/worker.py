@@ -25,7 +25,7 @@ def main() -> None:
         init_method=f"file://{sys.argv[1]}",
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=120),
     )
     for line in sys.stdin:
         module, case = json.loads(line)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 
 from tests.sgs.kinds.arguments import INPUT, VECTORS
-from tests.sgs.kinds.kind import Kind
+from tests.sgs.kinds.kind import Kind, OneLayer
 
 
 class SavedOnCpu(nn.Module):
@@ -19,12 +19,11 @@ class SavedOnCpu(nn.Module):
             return self.layers(items)
 
 
-class ParameterHook(nn.Module):
+class ParameterHook(OneLayer):
     """The whole gradient of a matrix is clipped by its hook, which must see the sum of all."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.linear.weight.register_hook(lambda gradient: gradient.clamp(-0.5, 0.5))
 
     def forward(self, items: Tensor) -> Tensor:

@@ -34,3 +34,11 @@ class Kind:
         """Return the same arguments each time, floating point ones in the given precision."""
         arguments = self.arguments(num_items, torch.Generator().manual_seed(1))
         return {n: x.to(dtype) if x.is_floating_point() else x for n, x in arguments.items()}
+
+
+class OneLayer(nn.Module):
+    """Encoders that do something of their own with one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)

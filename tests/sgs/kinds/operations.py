@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from tests.sgs.kinds.arguments import INPUT, SEQUENCES, VECTORS, sequences_and_padding
-from tests.sgs.kinds.kind import Kind
+from tests.sgs.kinds.kind import Kind, OneLayer
 
 
 class Sine(torch.autograd.Function):
@@ -115,12 +115,8 @@ class GradientOutput(nn.Module):
             return torch.autograd.grad(self.energy(items).sum(), items, create_graph=True)[0]
 
 
-class FakeQuantised(nn.Module):
+class FakeQuantised(OneLayer):
     """A matrix rounded to 8 bits, whose gradient passes straight through the rounding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(6, 4)
 
     def forward(self, items: Tensor) -> Tensor:
         weight = torch.fake_quantize_per_tensor_affine(self.linear.weight, 0.002, 0, -128, 127)

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.sgs.kinds.arguments import SEQUENCES, VECTORS
-from tests.sgs.kinds.kind import Kind
+from tests.sgs.kinds.kind import Kind, OneLayer
 
 
-class AttributeCounter(nn.Module):
+class AttributeCounter(OneLayer):
     """The number of calls so far scales the output."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.num_calls = 0
 
     def forward(self, items: Tensor) -> Tensor:
@@ -85,12 +84,11 @@ def in_nested_dict(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
     return in_dict(SimpleNamespace(cache=module.cache["of weights"]), make)
 
 
-class AverageOutside(nn.Module):
+class AverageOutside(OneLayer):
     """A moving average that is neither a buffer nor empty at first: it couples the items."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.average = torch.zeros(6, dtype=torch.float64)
 
     def forward(self, items: Tensor) -> Tensor:

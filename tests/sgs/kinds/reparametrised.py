@@ -1,6 +1,8 @@
 """Encoders whose weights are computed from other parameters before each use."""
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -48,38 +50,16 @@ def layers() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 6), nn.GELU(), nn.Linear(6, 4))
 
 
-def weight_norm() -> nn.Module:
+def with_first(change: Callable[[nn.Module], object]) -> nn.Module:
     encoder = layers()
-    parametrizations.weight_norm(encoder[0])
+    change(encoder[0])
     return encoder
 
 
-def spectral_norm() -> nn.Module:
-    encoder = layers()
-    parametrizations.spectral_norm(encoder[0])
-    return encoder
-
-
-def orthogonal() -> nn.Module:
-    encoder = layers()
-    parametrizations.orthogonal(encoder[0])
-    return encoder
-
-
-def weight_norm_by_hook() -> nn.Module:
-    encoder = layers()
+def deprecated(change: Callable[[nn.Module], object], layer: nn.Module) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*weight_norm.* is deprecated", FutureWarning)
-        nn.utils.weight_norm(encoder[0])
-    return encoder
-
-
-def spectral_norm_by_hook() -> nn.Module:
-    encoder = layers()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*spectral_norm.* is deprecated", FutureWarning)
-        nn.utils.spectral_norm(encoder[0])
-    return encoder
+        warnings.filterwarnings("ignore", ".*_norm.* is deprecated", FutureWarning)
+        change(layer)
 
 
 def pruned() -> nn.Module:
@@ -89,26 +69,23 @@ def pruned() -> nn.Module:
     return encoder
 
 
-def symmetric() -> nn.Module:
-    encoder = layers()
-    parametrize.register_parametrization(encoder[0], "weight", Symmetric())
-    return encoder
-
-
 def low_rank_update() -> nn.Module:
     encoder = layers().requires_grad_(False)
     parametrize.register_parametrization(encoder[0], "weight", LowRankUpdate(6, 6))
     return encoder
 
 
+FIRST = {
+    "weight_norm": parametrizations.weight_norm,
+    "spectral_norm": parametrizations.spectral_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "weight_norm_by_hook": partial(deprecated, nn.utils.weight_norm),
+    "spectral_norm_by_hook": partial(deprecated, nn.utils.spectral_norm),
+    "symmetric": lambda layer: parametrize.register_parametrization(layer, "weight", Symmetric()),
+}
 REPARAMETRISED = {
-    "weight_norm": Kind(weight_norm, INPUT),
-    "spectral_norm": Kind(spectral_norm, INPUT),
-    "orthogonal": Kind(orthogonal, INPUT),
+    **{name: Kind(partial(with_first, change), INPUT) for name, change in FIRST.items()},
     "orthogonal_cached_in_loop": Kind(CachedInLoop, SEQUENCES),
-    "weight_norm_by_hook": Kind(weight_norm_by_hook, INPUT),
-    "spectral_norm_by_hook": Kind(spectral_norm_by_hook, INPUT),
     "pruned": Kind(pruned, INPUT),
-    "symmetric": Kind(symmetric, INPUT),
     "low_rank_update": Kind(low_rank_update, INPUT),
 }

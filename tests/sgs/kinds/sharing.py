@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.sgs.kinds.arguments import VECTORS, tokens
-from tests.sgs.kinds.kind import Kind
+from tests.sgs.kinds.kind import Kind, OneLayer
 
 
 class TiedWeights(nn.Module):
@@ -69,12 +69,11 @@ class ParameterContainers(nn.Module):
         return hidden.tanh() * self.scales[1] + self.shifts["after"]
 
 
-class ConstantBuffers(nn.Module):
+class ConstantBuffers(OneLayer):
     """Buffers that the forward pass reads, one of them kept out of the state dict."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.register_buffer("mean", torch.randn(6))
         self.register_buffer("mask", torch.tensor([1.0, 0, 1, 1]), persistent=False)
 
@@ -98,12 +97,11 @@ class ComplexParameter(nn.Module):
         return torch.view_as_real(items.to(self.weight.dtype) @ self.weight).flatten(1)
 
 
-class ParameterInPlainList(nn.Module):
+class ParameterInPlainList(OneLayer):
     """A registered parameter that the forward pass reads from a plain list, never by its name."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.readout = [self.linear.weight]
 
     def to(self, dtype: torch.dtype) -> "ParameterInPlainList":

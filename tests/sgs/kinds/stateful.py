@@ -6,15 +6,14 @@ from torch import Tensor, nn
 from torch.ao.quantization import FakeQuantize
 
 from tests.sgs.kinds.arguments import INPUT, SEQUENCES, VECTORS, normal, tokens
-from tests.sgs.kinds.kind import Kind
+from tests.sgs.kinds.kind import Kind, OneLayer
 
 
-class Counter(nn.Module):
+class Counter(OneLayer):
     """The number of calls so far scales the output: the same change by every micro-batch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.register_buffer("num_calls", torch.zeros((), dtype=torch.int64))
 
     def forward(self, items: Tensor) -> Tensor:
@@ -30,12 +29,11 @@ class ReassignedCounter(Counter):
         return self.linear(items).tanh() / self.num_calls
 
 
-class MovingMean(nn.Module):
+class MovingMean(OneLayer):
     """A moving average of the items is subtracted from them: its change depends on the items."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.register_buffer("mean", torch.zeros(6))
 
     def forward(self, items: Tensor) -> Tensor:
@@ -44,12 +42,11 @@ class MovingMean(nn.Module):
         return self.linear(items - self.mean).tanh()
 
 
-class OwnBatchNorm(nn.Module):
+class OwnBatchNorm(OneLayer):
     """Batch normalisation that is none of torch's layers: its kernel counts no version."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.register_buffer("mean", torch.zeros(4))
         self.register_buffer("variance", torch.ones(4))
 
@@ -97,12 +94,11 @@ class BoundedTable(nn.Module):
         return self.linear(self.table(items).mean(dim=1).tanh())
 
 
-class ClampedWeight(nn.Module):
+class ClampedWeight(OneLayer):
     """A parameter that is kept in its range by the forward pass itself, in place."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.temperature = nn.Parameter(torch.tensor(5.0))
 
     def forward(self, items: Tensor) -> Tensor:
@@ -110,12 +106,8 @@ class ClampedWeight(nn.Module):
         return (self.linear(items) / self.temperature).tanh()
 
 
-class DecayedWeight(nn.Module):
+class DecayedWeight(OneLayer):
     """A parameter that each call shrinks behind autograd's back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(6, 4)
 
     def forward(self, items: Tensor) -> Tensor:
         self.linear.weight.data.mul_(0.9)
@@ -130,12 +122,11 @@ class HiddenCounter(Counter):
         return self.linear(items).tanh() / self.num_calls
 
 
-class Codebook(nn.Module):
+class Codebook(OneLayer):
     """Codes that follow the items looked up, behind autograd's back, as vector quantisers do."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.register_buffer("codes", torch.randn(3, 4))
 
     def forward(self, items: Tensor) -> Tensor:

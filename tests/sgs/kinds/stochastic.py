@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.sgs.kinds.arguments import INPUT, SEQUENCES, VECTORS, normal
-from tests.sgs.kinds.kind import Kind
+from tests.sgs.kinds.kind import Kind, OneLayer
 
 
 class StochasticDepth(nn.Module):
@@ -53,12 +53,11 @@ class Jitter(nn.Module):
         return self.linear(items * factor[:, None]).tanh()
 
 
-class OwnedGenerator(nn.Module):
+class OwnedGenerator(OneLayer):
     """Noise from a generator that is an attribute of the module."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(6, 4)
         self.generator = torch.Generator().manual_seed(3)
 
     def forward(self, items: Tensor) -> Tensor:
@@ -76,12 +75,8 @@ class Augmentation:
         return torch.rand(num_items, generator=self.generator)
 
 
-class SeededNoise(nn.Module):
+class SeededNoise(OneLayer):
     """The same noise in each call, by a seed: it belongs to the place in the micro-batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(6, 4)
 
     def forward(self, items: Tensor) -> Tensor:
         with torch.random.fork_rng():
@@ -170,12 +165,8 @@ def held_python_random() -> nn.Module:
     return Held(random.Random(3), draw)
 
 
-class SetsItsGeneratorBack(nn.Module):
+class SetsItsGeneratorBack(OneLayer):
     """The same noise in every call, from a generator that is set back after it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(6, 4)
 
     def forward(self, items: Tensor) -> Tensor:
         with torch.random.fork_rng():

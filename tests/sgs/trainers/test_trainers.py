@@ -35,8 +35,12 @@ PLAIN: dict[str, Train] = {
     "accelerate": lambda model, batches: with_accelerate(model, batches, mixed_precision="no"),
 }
 HALF: dict[str, Train] = {
-    "lightning": lambda model, batches: with_lightning(model, batches, precision="bf16-mixed"),
-    "accelerate": lambda model, batches: with_accelerate(model, batches, mixed_precision="bf16"),
+    "lightning, bf16": lambda model, batches: with_lightning(
+        model, batches, precision="bf16-mixed"
+    ),
+    "accelerate, bf16": lambda model, batches: with_accelerate(
+        model, batches, mixed_precision="bf16"
+    ),
 }
 
 
@@ -44,18 +48,12 @@ def trained(wrap: Wrap, train: Train, *, dtype: torch.dtype) -> dict[str, Tensor
     return update(wrap, lambda model: train(model, batches_of(0, dtype=dtype)), dtype=dtype)
 
 
-@pytest.mark.parametrize("train", PLAIN.values(), ids=PLAIN)
-def test_weights_are_those_of_naive_training(train: Train) -> None:
-    expected = trained(InMicroBatches, train, dtype=torch.float64)
-    got = trained(sequential, train, dtype=torch.float64)
-    assert largest_error(got, expected) <= RTOL
-
-
-@pytest.mark.parametrize("train", HALF.values(), ids=HALF)
-def test_weights_are_those_of_naive_training_in_mixed_precision(train: Train) -> None:
-    expected = trained(InMicroBatches, train, dtype=torch.float32)
-    got = trained(sequential, train, dtype=torch.float32)
-    assert largest_error(got, expected) <= HALF_RTOL
+@pytest.mark.parametrize("name", [*PLAIN, *HALF])
+def test_weights_are_those_of_naive_training(name: str) -> None:
+    train = (PLAIN | HALF)[name]
+    dtype, tolerance = (torch.float32, HALF_RTOL) if name in HALF else (torch.float64, RTOL)
+    expected = trained(InMicroBatches, train, dtype=dtype)
+    assert largest_error(trained(sequential, train, dtype=dtype), expected) <= tolerance
 
 
 @pytest.mark.parametrize("train", PLAIN.values(), ids=PLAIN)
