@@ -24,14 +24,14 @@ def whole():
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 500), nn.ReLU(), nn.Linear(500, 500))
 
 def stem():
-    return nn.Sequential(nn.Flatten(), nn.Linear(192, 500)).requires_grad_(False)
+    return Scaled(nn.Flatten(), nn.Linear(192, 500)).requires_grad_(False)
 
 def trunk():
     return nn.Sequential(nn.ReLU(), nn.Linear(500, 500))
 
-class Scaled(nn.Module):
+class Scaled(nn.Sequential):
     def forward(self, x):
-        return x / 255
+        return super().forward(x / 255)
 
 class Wide(nn.Module):
     """Returns and keeps much per item."""
@@ -89,7 +89,7 @@ def question(file: Path) -> Question:
     """Return what a command line asks."""
     return Question(
         encoder=named_module(f"{file}:Deep"),
-        front={},
+        frozen_stem=None,
         item_shape=(3, 8, 8),
         dtype=torch.float32,
         num_items=100,
@@ -177,15 +177,15 @@ def test_items_that_fill_the_device_are_named(
     assert "are items: leave --items-on-device away" in " ".join(output.split())
 
 
-def test_videos_ratio_and_modules_in_front_reach_the_sampler(
+def test_videos_ratio_and_stem_reach_the_sampler(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    front = ("--preprocess", f"{file}:Scaled", "--frozen-stem", f"{file}:stem")
-    options = ("--videos", "3", "--ratio", "0.3", "--dtype", "uint8", "--stem-cache-on-host")
-    output = said(capsys, f"{file}:trunk", *SHORT, *front, *options, "--budget", "1GiB")
+    stem = ("--frozen-stem", f"{file}:stem", "--stem-cache-on-host")
+    options = ("--videos", "3", "--ratio", "0.3", "--dtype", "uint8")
+    output = said(capsys, f"{file}:trunk", *SHORT, *stem, *options, "--budget", "1GiB")
     assert "on 3 videos of 3 items of 3x8x8 uint8 takes" in " ".join(output.split())
     line = " ".join(written_line(output).split())
-    given = 'ratio=0.3, item_dim=1, stem_cache_device="cpu", preprocess=preprocess, frozen_stem='
+    given = 'ratio=0.3, item_dim=1, frozen_stem=FrozenStem(frozen_stem, cache_device="cpu") )'
     assert given in line
 
 
@@ -283,7 +283,7 @@ def test_what_names_no_encoder_is_refused(spec: str, message: str, file: Path) -
         (("--picture", "memory.docx"), "whose name ends in one of"),
         (("--picture", "no/such/folder/memory.png"), "expected a file in an existing folder"),
         (("--item", "9"), "a training step on 12 items of 9 float32 is refused. RuntimeError"),
-        (("--preprocess", "number"), "'number': expected `module:callable`"),
+        (("--frozen-stem", "number"), "'number': expected `module:callable`"),
     ],
 )
 def test_bad_arguments_are_refused(

@@ -16,6 +16,7 @@ from samplers import DPP, Random
 from sgs import (
     ArraySource,
     Estimate,
+    FrozenStem,
     SequentialGradientSampler,
     Shared,
     SourceBatch,
@@ -347,10 +348,9 @@ def test_micro_batches_that_are_repeated_whole_count_whole() -> None:
 def test_outputs_of_a_stem_count_where_they_are_kept(on_host: bool) -> None:
     """By hand: 14 items of 400 floats from the stem, of which 14 are kept."""
     stem = nn.Sequential(nn.Flatten(), nn.Linear(768, 400)).requires_grad_(False)
-    trunk, device = nn.Linear(400, 5), "cpu" if on_host else None
-    with_stem = estimate(
-        wrapped(trunk, frozen_stem=stem, stem_cache_device=device), images(), items_on_device=False
-    )
+    option = FrozenStem(stem, cache_device="cpu" if on_host else None)
+    sampler = wrapped(nn.Linear(400, 5), frozen_stem=option)
+    with_stem = estimate(sampler, images(), items_on_device=False)
     kept = 14 * 400 * 4
     found = with_stem.bytes_by_category["features"]
     assert (found < kept / 2) if on_host else (kept <= found < 1.2 * kept)

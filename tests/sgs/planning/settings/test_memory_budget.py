@@ -260,16 +260,16 @@ def test_a_budget_is_an_amount_of_memory() -> None:
 
 
 def test_two_samplers_may_have_the_same_budget() -> None:
-    budget, items = MemoryBudget("1200KiB"), images(NUM_ITEMS)
-    large, small = (
+    budget, items = MemoryBudget("2MiB"), torch.rand(32, 10)
+    # Of 40 kB per item, 32 do not fit beside the parameters and their gradients.
+    heavy = nn.Sequential(nn.Linear(10, 10**4), nn.Tanh(), nn.Linear(10**4, 1))
+    first, second, alone = (
         SequentialGradientSampler(encoder, micro_batch_size=budget)
-        for encoder in (convolutions(), wide())
+        for encoder in (nn.Linear(10, 1), heavy, heavy)
     )
-    train(large, items)
-    train(small, items)
-    alone = within("1200KiB", wide())
-    train(alone, items)
-    assert settings_of(small) == settings_of(alone) != settings_of(large)
+    for sampler in (first, second, alone):
+        train(sampler, items)
+    assert settings_of(second) == settings_of(alone) != settings_of(first)
 
 
 def test_a_sampler_may_be_given_another_budget() -> None:
