@@ -77,9 +77,9 @@ def wrapped(encoder: nn.Module, **options: Any) -> SequentialGradientSampler:
 class FloatBytes(LiveBytes):
     """Leaves out the sampler's positions of items, which lie in host memory."""
 
-    def _is_unknown(self, leaf: Any) -> bool:
+    def _is_new(self, leaf: Any) -> bool:
         is_position = isinstance(leaf, Tensor) and leaf.dtype in (torch.int64, torch.bool)
-        return not is_position and super()._is_unknown(leaf)
+        return not is_position and super()._is_new(leaf)
 
 
 def features_of(method: str, sampler: SequentialGradientSampler, items: Tensor) -> Tensor:

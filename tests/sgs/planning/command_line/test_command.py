@@ -10,10 +10,10 @@ from matplotlib import rc_context
 from sgs import SequentialGradientSampler, estimate
 from sgs.planning.byte_size import readable_bytes
 from sgs.planning.command_line import picture
-from sgs.planning.command_line.answer import Answer
 from sgs.planning.command_line.command import main
 from sgs.planning.command_line.named_module import named_module
-from sgs.planning.command_line.question import Question
+from sgs.planning.command_line.report import Report
+from sgs.planning.command_line.training_step import SMALLEST, TrainingStep
 from sgs.planning.settings.result import Plan
 
 ENCODERS = '''
@@ -85,9 +85,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def question(file: Path) -> Question:
-    """Return what a command line asks."""
-    return Question(
+def step_of(file: Path) -> TrainingStep:
+    """Return the step of a command line."""
+    return TrainingStep(
         encoder=named_module(f"{file}:Deep"),
         frozen_stem=None,
         item_shape=(3, 8, 8),
@@ -174,7 +174,7 @@ def test_items_that_fill_the_device_are_named(
     step = ("--item", "3x80x80", "--num-items", "12", "--budget", "1MiB")
     assert "--items-on-device" not in said(capsys, f"{file}:Mean", *step)
     output = said(capsys, f"{file}:Mean", *step, "--items-on-device")
-    assert "are items: leave --items-on-device away" in " ".join(output.split())
+    assert "are items: omit --items-on-device" in " ".join(output.split())
 
 
 def test_videos_ratio_and_stem_reach_the_sampler(
@@ -258,9 +258,9 @@ def test_modules_missing_inside_of_the_named_one_are_the_callers_error(
         ("torch.there_is_no_such:whole", "there is no module 'torch.there_is_no_such'"),
         ("no_file.py:whole", "there is no file 'no_file.py'"),
         ("{file}:hole", "has no 'hole'; it has whole, stem, trunk"),
-        ("{file}:number", "makes an nn.Module when it is called, got a int"),
-        ("{file}:with_arguments", r"takes \(width, \*, depth=3\), and is called without"),
-        ("{file}:no_module", "expected what makes an nn.Module, got a int from it"),
+        ("{file}:number", r"builds one \(3 is not a callable"),
+        ("{file}:with_arguments", r"builds one \(missing a required argument: 'width'\)"),
+        ("{file}:no_module", "builds a int: expected an nn.Module"),
     ],
 )
 def test_what_names_no_encoder_is_refused(spec: str, message: str, file: Path) -> None:
@@ -331,12 +331,12 @@ def test_picture_shows_each_method_the_budget_and_the_plan(
 
 
 def test_lines_of_the_picture_are_estimates_without_kept_graphs(file: Path) -> None:
-    asked = question(file)
-    found = Plan(16, 16, 2, asked.estimate("naive", found=None))
-    answer = Answer(asked, found, {}, None)
-    naive, sgs = (dict(picture.points(answer, method)) for method in ("naive", "sgs"))
+    step = step_of(file)
+    plan = Plan(16, 16, 2, step.estimate("naive", SMALLEST))
+    report = Report(step, plan, {}, None)
+    naive, sgs = (dict(picture.points(report, method)) for method in ("naive", "sgs"))
     assert list(naive) == list(sgs) == [1, 4, 16, 64, 100]
-    assert naive[100] == asked.estimate("naive", found=None).peak_bytes
+    assert naive[100] == plan.estimate.peak_bytes
     assert naive[100] > 50 * naive[1]
     assert sgs[100] == pytest.approx(sgs[16], rel=0.01)
 

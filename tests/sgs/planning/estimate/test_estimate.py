@@ -22,8 +22,8 @@ from sgs import (
     SourceBatch,
     estimate,
 )
-from sgs.planning.estimate import estimate as estimation, rehearsal
-from sgs.planning.estimate.stand_in_strategies import FirstItems
+from sgs.planning.estimate import estimate as estimate_module, step_counter
+from sgs.planning.estimate.worst_case_strategies import FirstItems
 from tests.sgs.planning.steps import (
     ENCODERS,
     METHODS,
@@ -44,7 +44,7 @@ from tests.sgs.planning.steps import (
 
 @pytest.fixture
 def exact_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimation, "CUDA_BLOCK", 1)
+    monkeypatch.setattr(estimate_module, "CUDA_BLOCK", 1)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -75,11 +75,11 @@ def test_two_micro_batches_of_each_size_stand_for_all(
 ) -> None:
     sampler, items = wrapped(make(), **options), images(22).requires_grad_()
     few = estimate(sampler, items)
-    monkeypatch.setattr(rehearsal, "REHEARSED", 100)
+    monkeypatch.setattr(step_counter, "CALLS_PER_SIZE", 100)
     all_of_them = estimate(sampler, items)
     assert few.flops == all_of_them.flops
     assert 0 <= all_of_them.peak_bytes - few.peak_bytes <= 8 * 22 / MICRO_BATCH_SIZE
-    monkeypatch.setattr(rehearsal, "REHEARSED", 1)
+    monkeypatch.setattr(step_counter, "CALLS_PER_SIZE", 1)
     # The negative control: the first meets no gradients of others.
     assert estimate(sampler, items).peak_bytes < few.peak_bytes - 8 * 22
 
@@ -97,7 +97,7 @@ def test_checkpointed_micro_batches_that_are_left_out_count(
         items_on_device=items_on_device,
     )
     few = run()
-    monkeypatch.setattr(rehearsal, "REHEARSED", 100)
+    monkeypatch.setattr(step_counter, "CALLS_PER_SIZE", 100)
     assert run() == few
 
 

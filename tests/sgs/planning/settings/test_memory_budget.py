@@ -127,9 +127,9 @@ def test_more_items_than_planned_are_planned_anew() -> None:
     sampler = within("4MiB", wide())
     for items in (images(8), images(8), images(8), images(60)):
         train(sampler, items)
-        assert sampler.sizes.kind.num_items == len(items)
+        assert sampler.sizes.call.num_items == len(items)
     train(sampler, images(20))
-    assert sampler.sizes.kind.num_items == 60
+    assert sampler.sizes.call.num_items == 60
 
 
 def test_items_of_another_shape_are_planned_anew() -> None:
@@ -228,7 +228,7 @@ def test_budget_without_room_for_its_margin_is_refused() -> None:
     sampler = SequentialGradientSampler(
         wide(), micro_batch_size=MemoryBudget(math.ceil(1.05 * least))
     )
-    with pytest.raises(ValueError, match="that the budget leaves beside its margin"):
+    with pytest.raises(ValueError, match="that the budget leaves after its margin"):
         train(sampler, images(3))
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from samplers import DPP
 from sgs import Estimate, SequentialGradientSampler, estimate, plan
-from sgs.planning.estimate import estimate as estimation
+from sgs.planning.estimate import estimate as estimate_module
 from sgs.planning.settings import search
 from sgs.planning.settings.result import Plan
 from sgs.sizes import Sizes
@@ -25,7 +25,7 @@ def sampler_of(encoder: nn.Module, **options: object) -> SequentialGradientSampl
 
 @pytest.fixture
 def exact_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimation, "CUDA_BLOCK", 1)
+    monkeypatch.setattr(estimate_module, "CUDA_BLOCK", 1)
 
 
 @pytest.mark.parametrize("make", [convolutions, Attention, wide])
@@ -118,6 +118,8 @@ def test_strategies_that_look_at_features_keep_no_graphs() -> None:
 
 
 def test_budget_that_is_too_small_is_refused() -> None:
-    message = r"plan\(budget='1MiB'\): a step takes .* with one item at a time, more than the 921"
+    message = (
+        r"plan\(budget='1MiB'\): a step takes .* with micro-batches of one item, more than the 921"
+    )
     with pytest.raises(ValueError, match=message):
         plan(sampler_of(wide()), images(), "1MiB", optimizer=torch.optim.AdamW)
