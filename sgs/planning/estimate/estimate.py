@@ -83,7 +83,7 @@ def estimate(
     Example:
         >>> with torch.device("meta"):
         ...     encoder, items = nn.Linear(10**5, 100), torch.empty(10**4, 10**5)
-        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=100)
+        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=500)
         >>> needed = estimate(sampler, items, items_on_device=False)
         >>> needed.fits("1GiB"), estimate(sampler, items, method="naive").fits("1GiB")
         (True, False)

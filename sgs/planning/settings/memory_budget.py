@@ -42,7 +42,7 @@ class MemoryBudget(AbstractBudget):
     Example:
         >>> encoder = torch.nn.Linear(100, 10)
         >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=MemoryBudget("1MiB"))
-        >>> sampler(torch.randn(500, 100)).sum().backward()
+        >>> sampler(torch.randn(80, 100)).sum().backward()
         >>> sampler.sizes.micro_batch_size
         64
     """

@@ -59,6 +59,11 @@ def wide() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 100))
 
 
+def one_convolution() -> nn.Module:
+    """Takes more memory for activations than for parameters, and is quick to estimate."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten())
+
+
 def stochastic() -> nn.Module:
     return nn.Sequential(wide(), nn.Dropout(), nn.Linear(100, 5))
 

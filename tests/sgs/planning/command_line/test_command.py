@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib import rc_context
+from torch import nn
 
 from sgs import SequentialGradientSampler, estimate
 from sgs.planning.byte_size import readable_bytes
@@ -71,9 +72,13 @@ def broken():
 def no_module():
     return 3
 
+class Nested:
+    build = staticmethod(whole)
+
 ready = whole()
 number = 3
 '''
+LAYERS = [nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
 STEP = ("--item", "3x8x8", "--num-items", "12")
 SHORT = ("--item", "3x8x8", "--num-items", "3")
 
@@ -211,14 +216,13 @@ def test_seconds_are_operations_by_speed(file: Path, capsys: pytest.CaptureFixtu
     assert "seconds" not in said(capsys, *step)
 
 
-@pytest.mark.parametrize("name", ["whole", "ready"])
-def test_encoder_may_be_named_by_its_module(
-    name: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["whole", "ready", "Nested.build"])
+def test_encoder_may_be_named_by_its_module_or_its_file(
+    name: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(file.parent)
-    step = (*SHORT, "--budget", "1GiB")
-    expected = said(capsys, f"{file}:whole", *step)
-    assert said(capsys, f"encoders_of_the_test:{name}", *step) == expected
+    for place in (file.stem, file):
+        assert [type(x) for x in named_module(f"{place}:{name}")] == LAYERS
 
 
 def test_encoder_takes_no_memory(file: Path) -> None:

@@ -15,7 +15,7 @@ from sgs.planning.settings import memory_budget as budget_module, search
 from tests.reference import assert_same, run
 from tests.sgs.planning.steps import convolutions, images, wide
 
-NUM_ITEMS = 20
+NUM_ITEMS = 8
 MIB = 2**20
 
 
@@ -34,10 +34,7 @@ def train(sampler: nn.Module, items: Tensor) -> None:
 
 def test_gradients_stay_the_same_while_sizes_change() -> None:
     encoder, items = convolutions().double(), images(NUM_ITEMS).double()
-    sampler, seen = (
-        within("64MiB", encoder),
-        set(),
-    )
+    sampler, seen = within("64MiB", encoder), set()
     expected = run(encoder, lambda: encoder(items))[1]
     for _ in range(3):
         assert_same(run(encoder, lambda: sampler(items))[1], expected)
@@ -72,7 +69,7 @@ def test_every_step_stays_within_the_budget() -> None:
 def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler = within("8MiB", convolutions())
+    sampler = within("8MiB", wide())
     items = images(NUM_ITEMS)
     for _ in range(2):
         train(sampler, items)
@@ -87,21 +84,21 @@ def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.Mon
 def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    monkeypatch.setattr(search, "LARGEST", 4)
-    sampler = within("1MiB", convolutions())
-    items = images(60)
+    monkeypatch.setattr(search, "LARGEST", 2)
+    # Each kept graph holds the copies of two items of 3 KiB.
+    sampler, items = within("110KiB", nn.Sequential(nn.Flatten(), nn.Linear(768, 1))), images(16)
     for _ in range(2):
         train(sampler, items)
-    before = settings_of(sampler)[2]
-    observed[0] = MIB // 4
+    before = sampler.sizes
+    observed[0] = before.estimate.peak_bytes - 10 * 1024
     train(sampler, items)
-    assert settings_of(sampler)[2] > before > 0
+    assert sampler.sizes.kept_graphs > before.kept_graphs > 0
 
 
 def test_what_was_not_predicted_is_known_to_the_next_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler = within("8MiB", convolutions())
+    sampler = within("8MiB", wide())
     train(sampler, images(NUM_ITEMS))
     assert sampler.sizes.micro_batch_size > 1
     observed[0] = 20 * MIB
@@ -111,29 +108,30 @@ def test_what_was_not_predicted_is_known_to_the_next_plan(monkeypatch: pytest.Mo
 
 
 def test_weights_that_train_later_are_planned_for() -> None:
-    sampler = within("8MiB", convolutions())
-    sampler.encoder[0].requires_grad_(False)
-    train(sampler, images(NUM_ITEMS))
+    encoder, items = nn.Sequential(nn.Linear(30, 20), nn.Linear(20, 10)), torch.rand(NUM_ITEMS, 30)
+    sampler = within("8MiB", encoder)
+    encoder[0].requires_grad_(False)
+    train(sampler, items)
     before = sampler.sizes.search
-    sampler.encoder[0].requires_grad_(True)
-    train(sampler, images(NUM_ITEMS))
+    encoder[0].requires_grad_(True)
+    train(sampler, items)
     assert sampler.sizes.search is not before
     after = sampler.sizes.search
-    train(sampler, images(NUM_ITEMS))
+    train(sampler, items)
     assert sampler.sizes.search is after
 
 
 def test_more_items_than_planned_are_planned_anew() -> None:
     sampler = within("4MiB", wide())
-    for items in (images(8), images(8), images(8), images(60)):
+    for items in (images(4), images(4), images(4), images(12)):
         train(sampler, items)
         assert sampler.sizes.call.num_items == len(items)
-    train(sampler, images(20))
-    assert sampler.sizes.call.num_items == 60
+    train(sampler, images(8))
+    assert sampler.sizes.call.num_items == 12
 
 
 def test_items_of_another_shape_are_planned_anew() -> None:
-    sampler = within("4MiB", convolutions())
+    sampler = within("4MiB", nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1)))
     peaks = []
     for side in (16, 24):
         train(sampler, torch.rand(8, 3, side, side))
@@ -162,10 +160,7 @@ def test_items_that_need_a_gradient_are_planned_with_it() -> None:
 
 @pytest.mark.parametrize("wrap", [lambda items: items, ArraySource])
 def test_items_of_a_call_are_not_held(wrap: Callable[[Tensor], Any]) -> None:
-    sampler, items = (
-        within("4MiB", wide()),
-        images(8),
-    )
+    sampler, items = within("4MiB", wide()), images(8)
     alive = weakref.ref(items)
     sampler(wrap(items)).square().mean().backward()
     del items
@@ -199,7 +194,7 @@ def test_peak_is_taken_into_account_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: MIB // 2)
     sampler = within("1MiB", nn.Linear(100, 100))
     limits = []
-    for _ in range(10):
+    for _ in range(4):
         train(sampler, torch.rand(NUM_ITEMS, 100))
         limits.append(sampler.sizes.search.limit)
     assert limits[0] != limits[1]
