@@ -1,6 +1,7 @@
 """Checks of the arguments of `ProposalSampler` that describe the videos."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import Tensor
 
@@ -14,8 +15,8 @@ def check_number_of_videos(batch_size: int, **given: Sequence[Tensor] | Tensor |
     Raises:
         ValueError: If it is not an integer of at least 0, or an argument has another length.
     """
-    if not isinstance(batch_size, int) or batch_size < 0:
-        got = batch_size if isinstance(batch_size, int) else type(batch_size).__name__
+    if not isinstance(batch_size, Integral) or batch_size < 0:
+        got = batch_size if isinstance(batch_size, Integral) else type(batch_size).__name__
         raise ValueError(
             f"ProposalSampler(batch_size=...): expected the number of videos, got {got}. Pass "
             "len(features)."

@@ -1,5 +1,7 @@
 """The dense map of candidate proposals (paper section 3.4)."""
 
+from numbers import Integral
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -20,18 +22,19 @@ def proposal_map(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    if not isinstance(num_snippets, int) or num_snippets < 1:
+    if not isinstance(num_snippets, Integral) or num_snippets < 1:
         raise ValueError(
             f"proposal_map(num_snippets={num_snippets!r}): expected an integer of at least 1. "
             "Cut the video into one snippet or more."
         )
     durations = num_snippets if max_duration is None else max_duration
-    if not isinstance(durations, int) or not 1 <= durations <= num_snippets:
+    if not isinstance(durations, Integral) or not 1 <= durations <= num_snippets:
         raise ValueError(
             f"proposal_map(max_duration={max_duration!r}): expected a number of snippets in "
             f"[1, {num_snippets}], or None for no limit."
         )
-    return torch.arange(durations)[:, None] + torch.arange(num_snippets) < num_snippets
+    starts = torch.arange(int(num_snippets))
+    return torch.arange(int(durations))[:, None] + starts < num_snippets
 
 
 def dense_proposals(

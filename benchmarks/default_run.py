@@ -1,33 +1,40 @@
-"""What the example's default run reaches, over seeds, and what its parts contribute.
+"""The mAP of the example's default run over seeds, and the share of its parts.
 
     python benchmarks/default_run.py                    # all rows, then the table
     python benchmarks/default_run.py --seeds 0 --set train.epochs=1
 
 Every row is one run of `examples/etad/train.py` in a process of its own, with one thread; `--jobs`
-run at the same time. The rows are kept in `benchmarks/results/default_run.json`, the table of the
-README is made from them.
+of them run at the same time. The table of the README is made from the rows in
+`benchmarks/results/default_run.json`.
 """
 
 import argparse
+import io
 import json
+import multiprocessing
 import os
 import platform
+import runpy
 import statistics
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from unittest.mock import patch
 
 import torch
 
-from examples.etad.data.open import find_videos
+from benchmarks.measuring.arguments import parser_of
+from benchmarks.measuring.conditions import ROOT
+from benchmarks.measuring.rows import RESULTS, Row, write_rows
+from benchmarks.report.markdown import markdown, spread
+from examples.etad.data.from_settings import find_videos
 from examples.etad.settings.loading import load_config
 from examples.etad.train import DEFAULT_CONFIG
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks/results/default_run.json"
 VARIANTS = {
     "end to end": [],
     "frozen random encoder": ["encoder.frozen=true"],
@@ -35,20 +42,30 @@ VARIANTS = {
 UNTRAINED = "untrained"
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    jobs = [(name, seed) for seed in arguments.seeds for name in VARIANTS]
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     # Rendered here, once: the runs would render into the same folder at the same time.
     find_videos(load_config(DEFAULT_CONFIG, arguments.set).data)
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        found = list(pool.map(lambda job: run(*job, arguments), jobs))
-    rows = [row for rows in found for row in rows]
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    arguments.results.write_text(json.dumps(rows, indent=1) + "\n")
+    with processes(arguments.jobs) as pool:
+        seeds, variants = zip(*product(arguments.seeds, VARIANTS), strict=True)
+        found = pool.map(partial(run, arguments), variants, seeds)
+        rows = [row for rows in found for row in rows]
+    write_rows(arguments.results or RESULTS / "default_run.json", rows)
     print(table(rows))
 
 
-def run(variant: str, seed: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def processes(jobs: int) -> Executor:
+    """Return a pool that starts a process with one thread for each task."""
+    return ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+        max_tasks_per_child=1,
+    )
+
+
+def run(arguments: argparse.Namespace, variant: str, seed: int) -> list[Row]:
     """Train and evaluate once; the end-to-end run also gives the row of its untrained model."""
     output = arguments.output / f"{variant.replace(' ', '_')}_{seed}"
     settings = [*VARIANTS[variant], f"train.seed={seed}", *arguments.set]
@@ -64,19 +81,13 @@ def run(variant: str, seed: int, arguments: argparse.Namespace) -> list[dict[str
 
 
 def call(script: str, *arguments: str) -> None:
-    """Run a script of the example; its output is shown only if it fails."""
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "examples/etad" / script), *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    if result.returncode:
-        raise RuntimeError(f"{script} {' '.join(arguments)} failed:\n{result.stderr[-3000:]}")
+    """Run a script of the example without its output."""
+    silent = io.StringIO()
+    with patch("sys.argv", [script, *arguments]), redirect_stdout(silent), redirect_stderr(silent):
+        runpy.run_path(str(ROOT / "examples/etad" / script), run_name="__main__")
 
 
-def row_of(variant: str, seed: int, path: Path, minutes: float) -> dict[str, Any]:
+def row_of(variant: str, seed: int, path: Path, minutes: float) -> Row:
     """Return one measured row with its conditions."""
     results = json.loads(path.read_text())
     return {
@@ -91,37 +102,26 @@ def row_of(variant: str, seed: int, path: Path, minutes: float) -> dict[str, Any
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return the mean and the range over seeds, in percent, as a markdown table."""
-    lines = [
-        "| | average mAP, class-agnostic | average mAP, per class |",
-        "|---|---:|---:|",
-    ]
+def table(rows: Sequence[Row]) -> str:
+    """Return mean and range over seeds, in percent, as a markdown table."""
+    lines = []
     for variant in (*VARIANTS, UNTRAINED):
         own = [row for row in rows if row["variant"] == variant]
-        cells = [
-            summary([100 * row[f"average_map_{kind}"] for row in own])
-            for kind in ("class_agnostic", "per_class")
-        ]
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells = [variant]
+        for kind in ("class_agnostic", "per_class"):
+            values = [100 * row[f"average_map_{kind}"] for row in own]
+            cells.append(spread((min(values), statistics.mean(values), max(values)), digits=1))
+        lines.append(cells)
+    return markdown(("", "average mAP, class-agnostic", "average mAP, per class"), lines)
 
 
-def summary(values: list[float]) -> str:
-    """Return the mean and the range."""
-    return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file for the rows")
     parser.add_argument("--output", type=Path, default=Path("runs/default_run"), help="folder")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""What each strategy picks, of the snippets and of the proposals of the trained example.
+"""The snippets and proposals that each strategy picks, with the trained example.
 
-    python examples/etad/train.py                  # the model that is looked at
+    python examples/etad/train.py                  # trains the model
     python benchmarks/picked_items.py              # runs/synthetic/checkpoint.pt
 
 Last result, over 120 videos: `FarthestPoint` picks 1.63 (1.54 to 1.73) times as many snippets in
 actions as there are among all, `GradientNorm` 1.29, `DPP` 1.08; of proposals, 94 % of what
 `FarthestPoint` picks is short, where 50 % of all are, and `DPP` picks 52 %.
 
-Every strategy draws many times from each of the first videos of the training set; a measure is the
-mean over draws and videos, with its 95 % interval by bootstrap over videos, and its ratio to that
-of all items and to that of `Random`. One video and one draw of each strategy are kept for the two
-pictures, which are the paper's Fig. 3 and the supplement's Fig. 2.
+Every strategy draws many times from each of the first videos of the training set. A measure is the
+mean over draws and videos, with its 95 % interval by bootstrap over videos; its ratios to all items
+and to `Random` are given as well. One video and one draw of each strategy are kept for the two
+pictures, which correspond to the paper's Fig. 3 and the supplement's Fig. 2.
 """
 
 import argparse
@@ -19,30 +19,29 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.measuring.arguments import parser_of
 from benchmarks.measuring.conditions import ROOT, conditions
 from benchmarks.measuring.intervals import mean, ratio_of_means, with_interval
 from benchmarks.measuring.rows import RESULTS, Row, write_rows
 from benchmarks.report.picked_pictures import draw_features, draw_picked
-from benchmarks.report.picked_table import tables
+from benchmarks.report.picked_tables import picked_tables
 from benchmarks.trained_model.embedding import PERPLEXITY, SEED, embed
 from benchmarks.trained_model.encoded_videos import encode_videos
 from benchmarks.trained_model.picked_proposals import HIGH_TIOU, Proposals
 from benchmarks.trained_model.picked_snippets import Snippets
 from benchmarks.trained_model.trained_run import CHECKPOINT, TrainedRun
 
-RESULT = RESULTS / "picked_items.json"
 # Three actions of three classes, and background that looks like action.
 EXAMPLE = 37
 
 Items = Snippets | Proposals
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     torch.set_num_threads(1)
     run = TrainedRun.open(arguments.checkpoint)
     model = run.trained_model()
@@ -59,14 +58,14 @@ def main() -> None:
         *rows_of("proposals", proposals, draws=arguments.draws),
         {**example, "video_id": annotation.video_id, "duration_s": annotation.duration_s},
     ]
-    write_rows(arguments.results, rows)
-    print(tables(rows))
+    write_rows(arguments.results or RESULTS / "picked_items.json", rows)
+    print(picked_tables(rows))
     draw_picked(rows, arguments.pictures / "picked_items.png")
     draw_features(rows, arguments.pictures / "picked_features.png")
 
 
 def rows_of(what: str, videos: Sequence[Items], *, draws: int) -> Iterator[Row]:
-    """Yield a row of what all items are like, then one per strategy."""
+    """Yield a row that describes all items, then one per strategy."""
     all_items = [[video.measures(torch.arange(video.num_items))] for video in videos]
     shared = {"what": what, "num_videos": len(videos), "num_items": videos[0].num_items}
     shared |= conditions(torch.device("cpu"))
@@ -94,9 +93,9 @@ def _measures(
     found: Sequence[Sequence[dict[str, float]]],
     reference: Sequence[Sequence[dict[str, float]]] | None = None,
 ) -> dict[str, list[float] | None]:
-    """Return each measure with its interval, or its ratio.
+    """Return each measure, or its ratio to a reference, with its interval.
 
-    None where the reference is 0 in all videos, or in so many that no interval is known.
+    A ratio is None where the reference is 0 in so many videos that no interval is known.
     """
     measures: dict[str, list[float] | None] = {}
     for name in found[0][0]:
@@ -116,7 +115,7 @@ def _means(found: Sequence[Sequence[dict[str, float]]], name: str) -> list[float
 
 
 def example_of(snippets: Snippets, proposals: Proposals) -> Row:
-    """Return one video with one draw of every strategy: all that the pictures show."""
+    """Return one video with one draw of every strategy, for the pictures."""
     return {
         "what": "example",
         "num_snippets": snippets.num_items,
@@ -139,24 +138,21 @@ def _positions(chosen: Tensor) -> list[int]:
 
 
 def _one_draw(items: Items) -> dict[str, list[int]]:
-    picks: dict[str, Int64[Tensor, " count"]] = {}
+    picks = {}
     for strategy in items.strategies:
         generator = torch.Generator().manual_seed(SEED)
-        picks[type(strategy).__name__] = items.pick(strategy, generator=generator)
-    return {name: index.tolist() for name, index in picks.items()}
+        picks[type(strategy).__name__] = items.pick(strategy, generator=generator).tolist()
+    return picks
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("checkpoint", type=Path, nargs="?", default=CHECKPOINT)
     parser.add_argument("--videos", type=int, default=120, help="videos of the training set")
     parser.add_argument("--draws", type=int, default=50, help="samples per video and strategy")
     parser.add_argument("--example", type=int, default=EXAMPLE, help="video of the pictures")
-    parser.add_argument("--results", type=Path, default=RESULT, help="file for the rows")
     parser.add_argument("--pictures", type=Path, default=ROOT / "docs", help="folder for them")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if not 0 <= arguments.example < arguments.videos:
         parser.error(
             f"--example {arguments.example}: expected one of the {arguments.videos} videos, "

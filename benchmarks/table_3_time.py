@@ -6,23 +6,21 @@
 Last result, on a CPU core: 147 / 155 / 181 / 237 % of naive training at K = 8 / 4 / 2 / 1, and at
 K = 4 106 / 91 / 84 / 71 / 63 % at ratio 50 / 40 / 30 / 20 / 10 %.
 
-The settings are the paper's: all frames on the device, both passes alike, nothing cached. At the
+The settings are those of the paper: all frames on the device, equal passes, nothing cached. At the
 size for a CPU core K stands for as many snippets per encoder call, a quarter of the paper's.
 """
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
-import torch
-
+from benchmarks.measuring.arguments import device_of, timing_parser_of
 from benchmarks.measuring.rows import RESULTS, write_rows
 from benchmarks.paper_tables import TABLE_3
-from benchmarks.sgs_time import ROUNDS, run, table
+from benchmarks.report.step_tables import time_table
+from benchmarks.sgs_time import ROUNDS, run
 from benchmarks.training_steps import methods
 from benchmarks.training_steps.cases import Case
-from benchmarks.training_steps.problem import Problem, Size
+from benchmarks.training_steps.workload import Size, Workload
 from sgs import SequentialGradientSampler
 
 # By the micro-batches of K = 4.
@@ -32,44 +30,28 @@ SIZES = {
 }
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    device = torch.device(arguments.device)
-    if device.type == "cpu":
-        torch.set_num_threads(1)
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = timing_parser_of(__doc__).parse_args(argv)
+    device = device_of(arguments)
     rounds = arguments.rounds or ROUNDS[device.type]
     rows = run(SIZES[device.type], device, rounds=rounds, make_cases=cases_of_table)
-    print(table("table 3", rows))
-    write_rows(arguments.results or result_of(device.type), rows)
+    print(time_table("table 3", rows))
+    write_rows(arguments.results or RESULTS / f"table_3_time_{device.type}.json", rows)
 
 
-def result_of(device: str) -> Path:
-    return RESULTS / f"table_3_time_{device}.json"
-
-
-def cases_of_table(problem: Problem, size: Size) -> Iterator[Case]:
+def cases_of_table(workload: Workload, size: Size) -> Iterator[Case]:
     """Yield the rows of the table, named as there."""
     (middle,) = [setting.micro_batch_size for name, setting, _ in TABLE_3 if name == "SGS, K = 4"]
     for name, setting, _ in TABLE_3:
         if setting.method == "naive":
-            yield Case(name, setting.ratio, partial(methods.naive, problem))
+            yield Case(name, setting.ratio, partial(methods.naive, workload))
             continue
         sampler = SequentialGradientSampler(
-            problem.encoder,
+            workload.encoder,
             micro_batch_size=setting.micro_batch_size * size.micro_batch_size // middle,
             ratio=setting.ratio,
         )
-        yield Case(name, setting.ratio, partial(methods.sampled, problem, sampler))
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", choices=tuple(SIZES), default="cpu")
-    parser.add_argument("--rounds", type=int, help="rounds that count")
-    parser.add_argument("--results", type=Path, help="file for the rows")
-    return parser.parse_args()
+        yield Case(name, setting.ratio, partial(methods.sampled, workload, sampler))
 
 
 if __name__ == "__main__":

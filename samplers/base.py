@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Integral
 from typing import ClassVar, final
 
 import torch
@@ -54,7 +55,7 @@ class AbstractSampler(ABC):
             ValueError: If `count` is not an integer in [1, num_items], or a field that the strategy
                 requires is missing or has invalid values.
         """
-        self._validate(candidates, count, method="sample")
+        count = self._validated(candidates, count, method="sample")
         generator = torch.default_generator if generator is None else generator
         if not isinstance(generator, torch.Generator):
             raise TypeError(
@@ -86,7 +87,7 @@ class AbstractSampler(ABC):
             TypeError: As in `sample`.
             ValueError: As in `sample`, or if `has_inclusion_probability` is false.
         """
-        self._validate(candidates, count, method="inclusion_probability")
+        count = self._validated(candidates, count, method="inclusion_probability")
         with _small_tensors_on_cpu():
             probability = self._inclusion_probability(candidates, count)
         return probability.to(candidates.device)
@@ -111,14 +112,14 @@ class AbstractSampler(ABC):
             ValueError: If `has_inclusion_probability` is false, with the reason and an alternative.
         """
 
-    def _validate(self, candidates: Candidates, count: int, *, method: str) -> None:
+    def _validated(self, candidates: Candidates, count: int, *, method: str) -> int:
         if not isinstance(candidates, Candidates):
             raise TypeError(
                 f"{self!r}.{method}(candidates=...): expected Candidates, got "
                 f"{type(candidates).__name__}. Pass Candidates(num_items=..., ...) with the fields "
                 "that the strategy requires, e.g. features=..."
             )
-        if not isinstance(count, int) or not 1 <= count <= candidates.num_items:
+        if not isinstance(count, Integral) or not 1 <= count <= candidates.num_items:
             raise ValueError(
                 f"{self!r}.{method}(count={count!r}): expected an integer in [1, "
                 f"{candidates.num_items}], the number of candidates, got {count!r}. "
@@ -132,6 +133,7 @@ class AbstractSampler(ABC):
                 f"missing. Pass Candidates({missing[0]}=...), or use a strategy that "
                 "requires nothing, e.g. Random()."
             )
+        return int(count)
 
 
 def _small_tensors_on_cpu() -> AbstractContextManager[object]:

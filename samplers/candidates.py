@@ -1,6 +1,7 @@
 """The items that a strategy chooses from, with their features and labels."""
 
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import torch
 from jaxtyping import Bool, Float
@@ -55,11 +56,12 @@ class Candidates:
     device: torch.device = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num_items, int) or self.num_items < 1:
+        if not isinstance(self.num_items, Integral) or self.num_items < 1:
             raise ValueError(
                 f"Candidates(num_items={self.num_items!r}): expected an integer of at least 1, got "
                 f"{self.num_items!r}. Leave out empty inputs before sampling."
             )
+        object.__setattr__(self, "num_items", int(self.num_items))
         for name, sizes in _PER_ITEM.items():
             self._check_per_item(name, sizes)
         self._check_valid()

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from numbers import Integral
 
 
 def count_from_ratio(ratio: float, num_items: int) -> int:
@@ -26,10 +27,10 @@ def count_from_ratio(ratio: float, num_items: int) -> int:
             f"count_from_ratio(ratio={ratio!r}): expected a value in (0, 1], got {ratio!r}. "
             "Pass the fraction of the items to keep, e.g. 0.3; 1.0 keeps them all."
         )
-    if not isinstance(num_items, int) or num_items < 1:
+    if not isinstance(num_items, Integral) or num_items < 1:
         raise ValueError(
             f"count_from_ratio(num_items={num_items!r}): expected an integer of at least 1, got "
             f"{num_items!r}. Leave out empty inputs before sampling."
         )
-    exact = Fraction(repr(float(ratio))) * num_items
+    exact = Fraction(repr(float(ratio))) * int(num_items)
     return max(1, math.floor(exact + Fraction(1, 2)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sgs.encoder_calls import EncoderCalls
-from sgs.gradients.graph import Graph, back_propagate_rows
+from sgs.gradients.graph import Graph, back_propagate_rows, saved_tensors_explained
 from sgs.items.features import FeatureBuffer
 from sgs.micro_batches import EncodedMicroBatch, MicroBatch, repeats_of
 from sgs.replay.feature_check import FeatureCheck
@@ -87,11 +87,13 @@ class TwoPasses:
             if self._check is not None:
                 self._check.restart()
             for micro_batch in micro_batches:
-                graph = micro_batch.take_graph() or self._repeated(micro_batch)
-                back_propagate_rows(graph.outputs, rows, micro_batch.index, subset.weight)
+                kept = micro_batch.take_graph()
+                graph = kept or self._repeated(micro_batch)
+                with saved_tensors_explained(is_kept=kept is not None):
+                    back_propagate_rows(graph.outputs, rows, micro_batch.index, subset.weight)
                 self._calls.add_gradients(micro_batch, graph)
                 # Free this micro-batch before the next one is loaded: else two are alive at once.
-                del graph
+                del kept, graph
             if self._check is not None:
                 # The calls of a sharded encoder involve other processes, which may see no error.
                 self._check.verify(may_repeat=not self._calls.are_sharded)

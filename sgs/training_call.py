@@ -51,6 +51,8 @@ class TrainingCall:
         self._sizes = sizes
         self._draw = draw
         self._on_draw = on_draw
+        # In every backward, since the gradients differ.
+        self._draws_late = False
         calls = EncoderCalls(encoder, items, stem)
         self.inputs = calls.inputs
         self._passes = TwoPasses(
@@ -81,7 +83,8 @@ class TrainingCall:
         if self._draw.is_guided and count > 0:
             size = self._sizes.forward_micro_batch_size
             features = self._passes.encode(consecutive(count, size=size))
-            if not self._draw.needs_gradients:
+            self._draws_late = self._draw.needs_gradients
+            if not self._draws_late:
                 compared = features.of_sampling()
                 self.subset = self._draw(num_videos, num_items, features=compared)
             return features
@@ -102,7 +105,7 @@ class TrainingCall:
         return self._passes.gradients(subset or self._drawn(feature_gradients), feature_gradients)
 
     def _drawn(self, feature_gradients: Sequence[Tensor | None]) -> Subset:
-        if not self._draw.needs_gradients and self.subset is not None:
+        if self.subset is not None and not self._draws_late:
             return self.subset
         norms = gradient_norms(feature_gradients, self.items.lead_shape)
         self.subset = self._draw(*norms.shape, gradient_norms=norms)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.sgs.exactness import DOCUMENT, MARK, written
-from tests.sgs.outcomes import ALL_KINDS
+from tests.sgs.exactness.document import DOCUMENT, MARK, written
+from tests.sgs.exactness.outcomes import ALL_KINDS
 
 ROOT = Path(__file__).parents[1]
 TEXT = DOCUMENT.read_text()
 
 
 def test_table_is_written_by_the_tests() -> None:
-    assert TEXT.split(MARK)[1] == written(), "run python -m tests.sgs.exactness"
+    assert TEXT.split(MARK)[1] == written(), "run python -m tests.sgs.exactness.document"
 
 
 def test_readme_counts_the_encoders() -> None:

@@ -35,7 +35,6 @@ def test_python_blocks_run_one_after_another() -> None:
         exec(compile(block, "docs/memory.md", "exec"), names)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("command", "output"), SESSIONS)
 def test_command_prints_what_the_page_shows(
     command: str, output: str, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -14,9 +14,12 @@ def commands(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("pip install -c")]
 
 
-def test_continuous_integration_ends_with_the_test_command_of_the_readme() -> None:
+def test_continuous_integration_ends_with_both_tiers() -> None:
     (test_command,) = [c for c in commands((ROOT / "README.md").read_text()) if "pytest" in c]
-    assert (ROOT / ".ci/run").read_text().rstrip().endswith(test_command)
+    *_, quick, exhaustive = (ROOT / ".ci/run").read_text().splitlines()
+    assert quick == f"{test_command} || exit 1"
+    assert f"\n{exhaustive}\n" in (ROOT / "CONTRIBUTING.md").read_text()
+    assert "-m exhaustive" in exhaustive
 
 
 def test_constraints_are_what_the_tests_run_with() -> None:

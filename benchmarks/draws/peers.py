@@ -1,4 +1,4 @@
-"""What people use instead of the strategies of `samplers`. All but PyTorch is optional."""
+"""Other implementations of the strategies of `samplers`. All but PyTorch are optional."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RANDPERM = "torch.randperm"
 TORCH_CLUSTER, TORCH_CLUSTER_64 = "torch_cluster", "torch_cluster, float64"
 FPSAMPLE, FPSAMPLE_BUCKETS = "fpsample", "fpsample, buckets"
 DPPY, DPPY_DUAL = "DPPy", "DPPy, Gram factor, no jitter"
-# fpsample's trees are compiled for no more.
+# fpsample compiles its trees for so many channels.
 _MOST_CHANNELS_OF_BUCKETS = 8
 
 
@@ -27,7 +27,7 @@ def randperm(features: Tensor, count: int) -> Tensor:
 
 
 def torch_cluster(features: Tensor, count: int) -> Tensor:
-    # It rounds up ratio · num_items.
+    # fps rounds ratio · num_items up.
     ratio = (count - 0.5) / len(features)
     index: Tensor = import_module("torch_cluster").fps(features, ratio=ratio, random_start=False)
     return index
@@ -39,13 +39,13 @@ def fpsample(features: Tensor, count: int) -> Any:
 
 def fpsample_buckets(features: Tensor, count: int) -> Any:
     points = features.cpu().numpy()
-    # Its tree may be no deeper than there are items for.
+    # The depth of the tree is limited by the number of items.
     depth = min(7, len(points).bit_length() - 1)
     return import_module("fpsample").bucket_fps_kdline_sampling(points, count, depth, start_idx=0)
 
 
 def dppy(features: Tensor, count: int) -> list[int]:
-    """Draw from the kernel of `DPP()`, which changes with the features in every step."""
+    """Draw from the kernel of `DPP()`, built anew because features change in every step."""
     rows = torch.nn.functional.normalize(features.double(), dim=1).cpu().numpy()
     kernel = rows @ rows.T
     kernel.flat[:: len(kernel) + 1] += DPP().jitter
@@ -53,19 +53,19 @@ def dppy(features: Tensor, count: int) -> list[int]:
 
 
 def torch_cluster_64(features: Tensor, count: int) -> Tensor:
-    """Choose as `FarthestPoint` does, which computes in float64."""
+    """Compute in float64, as `FarthestPoint` does."""
     return torch_cluster(features.double(), count)
 
 
 def dppy_dual(features: Tensor, count: int) -> list[int]:
-    """Draw from the similarity alone, whose factor has few rows: the cheapest way there is."""
+    """Draw from the kernel without jitter, by its Gram factor: the cheapest way in DPPy."""
     rows = torch.nn.functional.normalize(features.double(), dim=1).cpu().numpy()
     return _dppy_sample(count, L_gram_factor=rows.T)
 
 
 def _dppy_sample(count: int, **kernel: Any) -> list[int]:
     finite_dpps = import_module("dppy.finite_dpps")
-    # It prints how it decomposes the kernel.
+    # DPPy prints how it decomposes the kernel.
     with contextlib.redirect_stdout(io.StringIO()):
         process = finite_dpps.FiniteDPP("likelihood", **kernel)
         index: list[int] = process.sample_exact_k_dpp(size=count, random_state=0)
@@ -81,21 +81,15 @@ PEERS: dict[str, Callable[[Tensor, int], Any]] = {
     DPPY: dppy,
     DPPY_DUAL: dppy_dual,
 }
-_PACKAGES = {
-    TORCH_CLUSTER: "torch_cluster",
-    TORCH_CLUSTER_64: "torch_cluster",
-    FPSAMPLE: "fpsample",
-    FPSAMPLE_BUCKETS: "fpsample",
-    DPPY: "dppy.finite_dpps",
-    DPPY_DUAL: "dppy.finite_dpps",
-}
+# By the part of a name before the comma.
+_PACKAGES = {TORCH_CLUSTER: "torch_cluster", FPSAMPLE: "fpsample", DPPY: "dppy.finite_dpps"}
 
 
 def missing(method: str, device: torch.device) -> str | None:
-    """Return why the package of a peer is of no use here."""
-    if method not in _PACKAGES:
+    """Return why the package of a peer cannot be used here, or None."""
+    package = _PACKAGES.get(method.split(",")[0])
+    if package is None:
         return None
-    package = _PACKAGES[method]
     try:
         import_module(package)
     except ImportError as error:
@@ -107,7 +101,7 @@ def missing(method: str, device: torch.device) -> str | None:
 
 
 def refusal(method: str, setting: Setting) -> str | None:
-    """Return why a peer cannot do what is asked."""
+    """Return why a peer cannot draw this sample, or None."""
     if method == FPSAMPLE_BUCKETS and setting.channels > _MOST_CHANNELS_OF_BUCKETS:
         return f"compiled for at most {_MOST_CHANNELS_OF_BUCKETS} channels"
     if method == DPPY_DUAL and setting.count > min(setting.channels, setting.num_items - 1):

@@ -1,4 +1,4 @@
-"""What the strategies of `samplers` are timed on."""
+"""The candidates that the strategies of `samplers` are timed on."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from torch import Tensor
 from aps.tiou import pairwise_tiou
 from samplers import DPP, Candidates, count_from_ratio
 
-# Items that still have a kernel. The time of what reads it grows with their third power.
+# The most items with a kernel. The time to use one grows with the third power of their number.
 LARGEST_KERNEL = 2000
 _NOISE = 0.1
-# Of the video, as fractions of its duration: what tIoU is with.
+# Start and end of each action, as fractions of the video.
 _ACTIONS = torch.tensor([[0.1, 0.3], [0.35, 0.45], [0.6, 0.95]])
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A number of candidates, of which some are chosen.
+    """Candidates, and the part of them that is chosen.
 
     Attributes:
         num_snippets: Length of the time axis.
-        on_map: Whether the candidates are its proposals, and not its snippets.
-        channels: Of the features.
+        on_map: Whether the candidates are proposals; snippets if not.
+        channels: Channels of the features.
         ratio: Fraction that is chosen.
-        features: "walk", which changes slowly along time as the features of a video do, with some
-            noise; or "gaussian", where no item is like any other.
-        only_features: Whether only feature-guided strategies are timed: nothing else is new.
+        features: "walk": they change slowly along time, as those of a video, with some noise;
+            "gaussian": they are independent.
+        only_features: Whether only feature-guided strategies are timed. The others do not depend on
+            what this setting changes.
     """
 
     num_snippets: int = 128
@@ -48,7 +49,7 @@ class Setting:
         return count_from_ratio(self.ratio, self.num_items)
 
     def row(self) -> dict[str, Any]:
-        """Return the part of a row that says what was timed."""
+        """Return the entries of a row that describe the candidates."""
         return {**asdict(self), "num_items": self.num_items, "count": self.count}
 
     def candidates(self, device: torch.device) -> Candidates:

@@ -1,4 +1,4 @@
-"""Strategies that were tried for the gradient of an encoder, and are not part of `samplers`."""
+"""Strategies that were tried for the gradient of an encoder and left out of `samplers`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Stratified(AbstractSampler):
 class PivotalNorm(AbstractSampler):
     """Choose with the probabilities of `GradientNorm`, by the ordered pivotal method.
 
-    Two items duel: one gives its probability to the other as far as that holds it, until every item
-    is in or out (Deville and Tillé 1998). The winner meets the next item in the order, so that the
-    sample is spread along time, as that of a systematic draw is, but with more randomness.
+    Two items duel: probability passes from one to the other until one of them has 0 or 1 and is out
+    or in (Deville and Tillé 1998). The other one meets the next item in order. The sample is thus
+    spread along time, as in a systematic draw, but with more randomness.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"gradient_norm"})
@@ -66,14 +66,14 @@ def _pivotal(probability: Sequence[float], uniform: Sequence[float], *, count: i
     for item in range(1, len(probability)):
         other = probability[item]
         if held + other < 1:
-            # One of them is out.
+            # One of the two is out.
             stays = uniform[item] * (held + other) < held
             holder, held = (holder if stays else item), held + other
             continue
-        # One of them is in.
+        # One of the two is in.
         rest = held + other - 1
         is_holder = uniform[item] * (2 - held - other) < 1 - other
         chosen.append(holder if is_holder else item)
         holder, held = (item if is_holder else holder), rest
-    # All that is left is 0 or 1, but for rounding.
+    # The last item holds 0 or 1, up to rounding.
     return [*chosen, holder][:count]

@@ -1,4 +1,4 @@
-"""What a measurement depends on besides its case: stands in every row."""
+"""Conditions of a measurement, a part of every row."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parents[2]
-# What is generated from measurements does not change them.
+# Files generated from measurements do not count as changes.
 _GENERATED = (":!benchmarks/results", ":!docs")
 
 
@@ -38,6 +38,6 @@ def _cpu_model() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """Ask git; outside of a repository there is no answer."""
+    """Return the output of git; an empty string outside of a repository."""
     result = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""How sure a statistic over videos is: 95 % intervals by bootstrap."""
+"""95 % intervals of statistics over videos, by bootstrap."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def ratio_of_means(values: Float64[Tensor, "... videos 2"]) -> Tensor:
 
 
 def with_interval(values: Sequence[Any], statistic: Callable[[Tensor], Tensor]) -> list[float]:
-    """Return the ends of the 95 % interval with the statistic of all videos between them."""
+    """Return lower end, statistic of all videos, and upper end."""
     per_video = torch.tensor(values, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(len(values), (RESAMPLINGS, len(values)), generator=generator)

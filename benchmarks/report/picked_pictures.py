@@ -1,4 +1,4 @@
-"""The pictures of what each strategy picks: the paper's Fig. 3 and the supplement's Fig. 2."""
+"""Pictures of the items that each strategy picks, as in Fig. 3 and the supplement's Fig. 2."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
+from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -15,7 +15,7 @@ from aps import proposal_map
 from benchmarks.measuring.rows import Row
 from benchmarks.report.pictures import save
 
-# Of the palette of Okabe and Ito, which the colour-blind can tell apart.
+# From the palette of Okabe and Ito, which colour-blind readers can tell apart.
 ACTION, BACKGROUND, PICKED = "#e69f00", "#56b4e9", "black"
 PALE_ACTION, PICKED_ACTION, OTHER = "#fbe3b0", "#0072b2", "0.88"
 DPI = 120
@@ -31,14 +31,14 @@ def draw_picked(rows: Sequence[Row], path: Path) -> None:
     """Draw the picked snippets along time, and the picked cells of the map."""
     example = _example(rows)
     figure = plt.figure(figsize=(9, 8.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(0.36, 0.64))
-    _draw_time(above, example)
-    _draw_maps(below, example)
+    grid = figure.add_gridspec(2, 1, height_ratios=(0.36, 0.64))
+    _draw_time(figure.add_subfigure(grid[0]), example)
+    _draw_maps(figure.add_subfigure(grid[1]), example)
     save(figure, path, dpi=DPI)
 
 
 def draw_features(rows: Sequence[Row], path: Path) -> None:
-    """Draw the snippets by their features, and which of them are picked."""
+    """Draw the snippets by their features and mark the picked ones."""
     example = _example(rows)
     figure, all_axes = plt.subplots(
         2, 3, figsize=(9, 6.4), layout="constrained", sharex=True, sharey=True
@@ -46,7 +46,7 @@ def draw_features(rows: Sequence[Row], path: Path) -> None:
     for axes, (strategy, index) in zip(all_axes.flat, example["snippets"].items(), strict=True):
         _draw_points(axes, example, set(index))
         axes.set_title(strategy, fontsize="medium")
-        # The axes of a t-SNE have no unit: only who is near whom means anything.
+        # The axes of a t-SNE have no unit: only distances between neighbours mean anything.
         axes.set(xticks=[], yticks=[])
     for axes in all_axes[:, 0]:
         axes.set_ylabel("t-SNE, second axis", fontsize="small")
@@ -68,7 +68,7 @@ def _example(rows: Sequence[Row]) -> Row:
     return example
 
 
-def _draw_time(figure: Figure, example: Row) -> None:
+def _draw_time(figure: SubFigure, example: Row) -> None:
     duration_s, num_snippets = example["duration_s"], example["num_snippets"]
     axes = figure.subplots()
     for start, end in example["gt_segments"]:
@@ -94,7 +94,7 @@ def _draw_time(figure: Figure, example: Row) -> None:
     figure.legend(handles=handles, loc="upper right", ncols=3, frameon=False, fontsize="small")
 
 
-def _draw_maps(figure: Figure, example: Row) -> None:
+def _draw_maps(figure: SubFigure, example: Row) -> None:
     all_axes = figure.subplots(2, 4, sharex=True, sharey=True)
     picks = example["proposals"]
     for axes, (strategy, index) in zip(all_axes.flat, picks.items(), strict=False):
@@ -154,7 +154,8 @@ def _draw_points(axes: Axes, example: Row, picked: set[int]) -> None:
             items = [item for item in own[name] if (item in picked) == is_picked]
             points = torch.tensor([example["embedding"][item] for item in items]).view(-1, 2)
             axes.scatter(
-                *points.T.numpy(),
+                points[:, 0],
+                points[:, 1],
                 s=50 if marker == "^" else 34,
                 c=colour,
                 marker=marker,

@@ -6,14 +6,17 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib import color_sequences, pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.draws.peers import PEERS
 from benchmarks.draws.settings import HEADLINE
 from benchmarks.measuring.rows import Row
+from benchmarks.paper_tables import GB
+from benchmarks.report.sgs_targets import by_encoder
 
-GB = 1e9
-# Strategies of the picture: the others hide each other.
+# Only these: the lines of more strategies would hide each other.
 _DRAWN = ("Random", "Grid", "Block", "DPP", "GradientNorm")
 _TICKS = (0.25, 0.5, 1, 2, 4)
 _MEASURES = {"error": "error, to the full gradient", "cosine": "cosine with the full gradient"}
@@ -27,9 +30,10 @@ def draw_memory(rows: Sequence[Row], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 0.24 * len(names) + 1), layout="constrained")
     ours = [shown[name]["peak_bytes"] / GB for name in names]
     axes.scatter(ours, names, color="tab:blue", label="ours, dry run")
-    papers = [(shown[name]["paper"].get("memory"), name) for name in names]
-    known = [(memory, name) for memory, name in papers if memory is not None]
-    axes.scatter(*zip(*known, strict=True), color="black", marker="|", s=90, label="paper (V100)")
+    papers = {name: shown[name]["paper"].get("memory") for name in names}
+    known = {name: memory for name, memory in papers.items() if memory is not None}
+    label = "paper (V100)"
+    axes.scatter(list(known.values()), list(known), color="black", marker="|", s=90, label=label)
     axes.grid(alpha=0.4)
     axes.set(xscale="log", xlabel="peak memory of a training step, GB")
     axes.legend()
@@ -37,15 +41,14 @@ def draw_memory(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_time(rows: Sequence[Row], path: Path) -> None:
-    """Draw how long each method takes, to naive, with the quartiles of the rounds."""
-    encoders = list(dict.fromkeys(row["size"]["encoder"] for row in rows))
+    """Draw the time of each method relative to naive training, with the quartiles of the rounds."""
+    encoders = by_encoder(rows)
     figure, all_axes = plt.subplots(
         1, len(encoders), figsize=(4 * len(encoders), 3.6), layout="constrained", squeeze=False
     )
-    for encoder, axes in zip(encoders, all_axes[0], strict=True):
-        own = [row for row in rows if row["size"]["encoder"] == encoder]
-        # Twice as many colours as there are by default, which are fewer than methods.
-        axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
+    for (encoder, own), axes in zip(encoders.items(), all_axes[0], strict=True):
+        # There are more methods than the ten default colours.
+        axes.set_prop_cycle(color=color_sequences["tab20"])
         for method in dict.fromkeys(row["method"] for row in own):
             _draw_method(axes, method, [row for row in own if row["method"] == method])
         axes.set(title=encoder, xlabel="ratio, %", ylim=(0, None))
@@ -55,7 +58,7 @@ def draw_time(rows: Sequence[Row], path: Path) -> None:
     save(figure, path)
 
 
-def _draw_method(axes: plt.Axes, method: str, rows: Sequence[Row]) -> None:
+def _draw_method(axes: Axes, method: str, rows: Sequence[Row]) -> None:
     ratios = [100 * row["ratio"] for row in rows]
     first, median, third = zip(*(row["relative_to"]["naive"] for row in rows), strict=True)
     below = [m - f for m, f in zip(median, first, strict=True)]
@@ -65,17 +68,17 @@ def _draw_method(axes: plt.Axes, method: str, rows: Sequence[Row]) -> None:
 
 
 def draw_sampler_time(rows: Sequence[Row], path: Path) -> None:
-    """Draw what a sample of the headline's ratio and features costs, by number of proposals."""
-    alike = ("on_map", "channels", "ratio", "features")
+    """Draw the time of a sample at the headline's ratio and features, by number of proposals."""
+    same = ("on_map", "channels", "ratio", "features")
     own = [
         row
         for row in rows
         if row["what"] == "sample"
         and row["step_ms"]
-        and all(row["setting"][name] == getattr(HEADLINE, name) for name in alike)
+        and all(row["setting"][name] == getattr(HEADLINE, name) for name in same)
     ]
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
+    axes.set_prop_cycle(color=color_sequences["tab20"])
     for method in dict.fromkeys(row["method"] for row in own):
         points = sorted(
             (row["setting"]["num_items"], row["step_ms"][1])
@@ -109,7 +112,7 @@ def draw_errors(rows: Sequence[Row], path: Path) -> None:
                 _draw_strategy(axes, strategy, own, measure=measure)
             axes.grid(alpha=0.4)
     for model, above, below in zip(models, *all_axes, strict=True):
-        # The error of one without weights is a bias: only its direction can be compared.
+        # Without weights the error is a bias, so only the direction can be compared.
         _draw_strategy(
             below, "FarthestPoint", [row for row in rows if row["model"] == model], measure="cosine"
         )
@@ -122,8 +125,8 @@ def draw_errors(rows: Sequence[Row], path: Path) -> None:
     save(figure, path)
 
 
-def _draw_strategy(axes: plt.Axes, strategy: str, rows: Sequence[Row], *, measure: str) -> None:
-    """Draw one line, of weighted samples where there are any."""
+def _draw_strategy(axes: Axes, strategy: str, rows: Sequence[Row], *, measure: str) -> None:
+    """Draw one line, of weighted samples if the strategy has weights."""
     own = [row for row in rows if row["strategy"] == strategy]
     weights = own[0]["weights"]
     own = [row for row in own if row["weights"] == weights]
@@ -134,6 +137,6 @@ def _draw_strategy(axes: plt.Axes, strategy: str, rows: Sequence[Row], *, measur
     axes.fill_between(ratios, low, high, alpha=0.15)
 
 
-def save(figure: plt.Figure, path: Path, *, dpi: int = 80) -> None:
+def save(figure: Figure, path: Path, *, dpi: int = 80) -> None:
     figure.savefig(path, dpi=dpi, metadata={"Software": None})
     plt.close(figure)

@@ -1,70 +1,69 @@
-"""The table that says which strategy to use when."""
+"""The table that recommends a strategy for each purpose."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from benchmarks.draws.settings import HEADLINE, SNIPPETS, Setting
 from benchmarks.measuring.rows import Row
-from benchmarks.report.markdown import markdown
+from benchmarks.report.markdown import markdown, spread
 from benchmarks.report.sampler_targets import draw_of
 
 RATIO = 0.3
 
 
-@dataclass(frozen=True)
-class Advice:
-    """What no benchmark can tell of a strategy.
+class Advice(NamedTuple):
+    """Facts about a strategy that are not measured.
 
     Attributes:
-        needs: What must be known of the items.
-        law: How a sample is distributed.
-        use: When to take it.
+        use: The purpose that it suits.
+        needs: The knowledge of the items that it needs.
+        law: The distribution of a sample.
     """
 
+    use: str
     needs: str
     law: str
-    use: str
 
 
 ADVICE = {
     "Grid": Advice(
+        "**default for snippets**, and whatever else comes in an order of time or space",
         "nothing",
         "fixed stride in time, lattice on the map; random phase: each item n / N",
-        "**default for snippets**, and whatever else comes in an order of time or space",
     ),
     "Random": Advice(
+        "**default for proposals**; items whose order means nothing, or has a period",
         "nothing",
         "uniform: each item n / N",
-        "**default for proposals**; items whose order means nothing, or has a period",
     ),
     "GradientNorm": Advice(
+        "the least error, where the subset may be drawn in the backward (below)",
         "the loss's gradient",
         "in proportion to its norm, systematic",
-        "the least error, where the subset may be drawn in the backward (below)",
     ),
     "DPP": Advice(
+        "variety in the space of features, with exact probabilities",
         "features",
         "determinant of the cosine kernel",
-        "variety in the space of features, with exact probabilities",
     ),
     "FarthestPoint": Advice(
+        'covering the space of features; no probabilities, hence `weights="none"`',
         "features",
         "greedy maximin, only the start is random",
-        'covering the space of features; no probabilities, hence `weights="none"`',
     ),
     "Block": Advice(
+        "neighbours, where only these can be read together",
         "nothing",
         "one run in time, one square of the map",
-        "neighbours, where only these can be read together",
     ),
-    "IoUBalanced": Advice("ground truth", "n / 3 of each of three bins of tIoU", "proposals only"),
-    "ScaleBalanced": Advice("durations", "n / 3 of each of three bins of scale", "proposals only"),
-    "KernelDPP": Advice("a kernel", "determinant of your own kernel", "called directly"),
+    "IoUBalanced": Advice("proposals only", "ground truth", "n / 3 of each of three bins of tIoU"),
+    "ScaleBalanced": Advice("proposals only", "durations", "n / 3 of each of three bins of scale"),
+    "KernelDPP": Advice("called directly", "a kernel", "determinant of your own kernel"),
 }
 
 
 def guide_table(time_rows: Sequence[Row], error_rows: Sequence[Row]) -> str:
-    """Return the advice beside what a sample takes and what it is worth."""
+    """Return the advice beside time and error of a sample."""
     head = (
         "strategy", "use it for", "needs", "law",
         f"{SNIPPETS.count} of {SNIPPETS.num_items} snippets",
@@ -75,8 +74,7 @@ def guide_table(time_rows: Sequence[Row], error_rows: Sequence[Row]) -> str:
     for strategy, advice in ADVICE.items():
         times = [_time(time_rows, setting, strategy) for setting in (SNIPPETS, HEADLINE)]
         errors = [_error(error_rows, model, strategy) for model in ("untrained", "trained")]
-        name = f"`{strategy}()`"
-        lines.append((name, advice.use, advice.needs, advice.law, *times, *errors))
+        lines.append((f"`{strategy}()`", *advice, *times, *errors))
     return markdown(head, lines, names=4)
 
 
@@ -94,5 +92,4 @@ def _error(rows: Sequence[Row], model: str, strategy: str) -> str:
     found = [row["to_random"] for row in rows if tuple(row[name] for name in names) == wanted]
     if not found:
         return "-"
-    low, value, high = found[0]
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return spread(found[0])

@@ -1,8 +1,8 @@
-"""Features as points of a plane, for pictures of them."""
+"""Features as points in a plane, for pictures."""
 
 import torch
 from jaxtyping import Float
-from sklearn.manifold import TSNE
+from sklearn.manifold import TSNE  # type: ignore[import-untyped]
 from torch import Tensor
 
 # With 64 snippets of a video the default of 30 would make half of them each other's neighbours.

@@ -1,4 +1,4 @@
-"""Videos after the first two stages of training: features, and what the loss says of them."""
+"""Videos after the first two stages of training: features and their gradients."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from examples.etad.data.dataset import Batch, VideoDataset, collate
+from examples.etad.detectors.etad.config import DetectorConfig
 from examples.etad.detectors.etad.losses import detection_loss
 from examples.etad.end_to_end import ETAD
-from examples.etad.settings.config import DetectorConfig
-from sgs.encoded_items import EncodedItems
+from sgs import EncodedItems
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class EncodedVideo:
 
     Attributes:
         batch: The video with its ground truth.
-        encoded: The first pass over it, whose features have their gradient.
+        encoded: The first pass over the video, with the gradient of its features.
     """
 
     batch: Batch

@@ -1,4 +1,4 @@
-"""What a strategy picks of the proposals of one video, in numbers."""
+"""Measures of the proposals that a strategy picks from one video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aps import ProposalSampler, dense_proposals, pairwise_tiou
 from benchmarks.trained_model.encoded_videos import EncodedVideo
-from examples.etad.settings.strategies import STRATEGIES
+from examples.etad.settings.sampler_names import STRATEGIES
 from samplers import AbstractSampler, count_from_ratio
 
 KNOWN = frozenset({"features", "tiou", "scale"})
@@ -25,7 +25,7 @@ class Proposals:
     """The dense map of one video.
 
     Attributes:
-        features: The snippets', as the encoder returned them.
+        features: Outputs of the encoder, of the snippets.
         gt_segments: The actions, normalised.
         max_duration: Longest proposal, in snippets.
     """
@@ -63,14 +63,15 @@ class Proposals:
             max_duration=self.max_duration,
             generator=generator,
         )
-        return propose(1, gt_segments=[self.gt_segments], features=self.features[None])[0]
+        index: Tensor = propose(1, gt_segments=[self.gt_segments], features=self.features[None])
+        return index[0]
 
     def measures(self, index: Int64[Tensor, " count"]) -> dict[str, float]:
         """Describe some proposals.
 
         Returns:
-            The shares of them that have a high tIoU with an action, and that are short, medium and
-            long, in the bins of the balanced strategies.
+            The shares of proposals with a high tIoU with an action, and of short, medium and long
+            ones, in the bins of the balanced strategies.
         """
         scale = (self.segments[:, 1] - self.segments[:, 0])[index]
         short, long = (scale < SHORT).double().mean(), (scale >= LONG).double().mean()
@@ -87,7 +88,7 @@ class Proposals:
 
     @cached_property
     def tiou(self) -> Float[Tensor, " proposals"]:
-        """The best with any action; 0 without one."""
+        """The highest with any action; 0 if there is none."""
         if not len(self.gt_segments):
             return torch.zeros(self.num_items)
         return pairwise_tiou(self.segments, self.gt_segments).amax(dim=1)

@@ -1,4 +1,4 @@
-"""What a strategy picks of the snippets of one video, in numbers."""
+"""Measures of the snippets that a strategy picks from one video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from benchmarks.trained_model.encoded_videos import EncodedVideo
-from examples.etad.settings.strategies import STRATEGIES
+from examples.etad.settings.sampler_names import STRATEGIES
 from samplers import AbstractSampler, Candidates, count_from_ratio
 
 KNOWN = frozenset({"features", "gradient_norm"})
@@ -22,7 +22,7 @@ class Snippets:
     """The snippets of one video.
 
     Attributes:
-        features: What the encoder returned.
+        features: Outputs of the encoder.
         gradient_norm: Norms of the gradients of the loss with respect to the features.
         gt_segments: The actions, normalised.
     """
@@ -84,21 +84,23 @@ class Snippets:
         """Whether the centre of a snippet lies in an action."""
         centre = (torch.arange(self.num_items) + 0.5) / self.num_items
         start, end = self.gt_segments.T[..., None]
-        return ((start <= centre) & (centre < end)).any(dim=0)
+        within: Tensor = (start <= centre) & (centre < end)
+        return within.any(dim=0)
 
     @cached_property
     def is_hard_negative(self) -> Bool[Tensor, " snippets"]:
-        """Whether a snippet is background, and the one that is most like it is foreground."""
+        """Whether a snippet is background while the snippet nearest to it is foreground."""
         nearest = self.distance.clone().fill_diagonal_(torch.inf).argmin(dim=1)
         return ~self.is_foreground & self.is_foreground[nearest]
 
     @cached_property
     def distance(self) -> Float64[Tensor, "snippets snippets"]:
         features = self.features.double()
-        # Differences, not products: snippets may be close to one another.
+        # Not by matrix products, which are inexact for snippets close to one another.
         return torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
 
     @cached_property
     def _from_mean(self) -> Float64[Tensor, " snippets"]:
         features = self.features.double()
-        return (features - features.mean(dim=0)).norm(dim=1)
+        distance: Tensor = (features - features.mean(dim=0)).norm(dim=1)
+        return distance

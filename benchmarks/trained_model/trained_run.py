@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from examples.etad.data.dataset import VideoDataset
-from examples.etad.data.open import find_videos, open_dataset
+from examples.etad.data.from_settings import find_videos, open_dataset
 from examples.etad.end_to_end import ETAD
 from examples.etad.settings.config import Config
 from examples.etad.settings.loading import config_from
@@ -21,12 +21,12 @@ CHECKPOINT = Path("runs/synthetic/checkpoint.pt")
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a checkpoint leads to.
+    """A checkpoint with its settings and videos.
 
     Attributes:
         config: The settings of the run.
-        training: The videos that it was trained with, without augmentation.
-        weights: The trained model's.
+        training: The training videos, without augmentation.
+        weights: The weights of the trained model.
     """
 
     config: Config
@@ -35,11 +35,11 @@ class TrainedRun:
 
     @classmethod
     def open(cls, checkpoint_path: Path) -> TrainedRun:
-        """Read the checkpoint and find its videos; rendered ones are rendered if need be.
+        """Read the checkpoint and find its videos; render missing synthetic ones.
 
         Raises:
             FileNotFoundError: If the checkpoint or a file of the videos is missing.
-            ValueError: If the checkpoint is none of the example's.
+            ValueError: If the checkpoint was not written by the example.
         """
         checkpoint = load_checkpoint(checkpoint_path)
         config = config_from(checkpoint["config"])

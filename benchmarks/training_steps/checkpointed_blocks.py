@@ -1,4 +1,4 @@
-"""Activation checkpointing inside an encoder, as one trades time for memory without the sampler."""
+"""Activation checkpointing inside an encoder, another way to trade time for memory."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class CheckpointedBlock(nn.Module):
 
 
 def checkpoint_blocks(trunk: nn.Module) -> None:
-    """Let every block of the stages that train be recomputed, in place."""
+    """Replace every block of the trained stages by one that is recomputed."""
     for name, stage in trunk.named_children():
         if not name.startswith("layer"):
             continue

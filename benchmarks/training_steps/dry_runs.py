@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,39 +15,38 @@ from examples.etad.detectors.etad.config import DetectorConfig
 from examples.etad.detectors.etad.detector import Detector
 from examples.etad.detectors.etad.dry_run_head import DetectorHead
 from examples.etad.encoders.build import build_encoder
-from examples.etad.encoders.split import split_encoder
-from sgs import SequentialGradientSampler, estimate
+from examples.etad.encoders.frozen_stages import split_encoder
+from sgs import FrozenStem, SequentialGradientSampler, estimate
 
-# The encoder whose features are there already.
+# In the place of an encoder: the items are features.
 NO_ENCODER = ""
 FEATURE_CHANNELS = 2048
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How a step trains; by default as the paper does (section 4.1), with frames on the device.
+class DryRun:
+    """One training step; by default that of the paper (section 4.1), with frames on the device.
 
     Attributes:
-        method: As of `sgs.estimate`.
+        method: The `method` of `sgs.estimate`.
         micro_batch_size: Snippets per encoder call, of all videos: the paper's K times 4.
-        ratio: Part of the snippets that are back-propagated through.
-        encoder: Its name in the example; `NO_ENCODER` for features on disk.
-        frozen_stages: Its first stages that do not train.
+        ratio: Fraction of the snippets with a gradient.
+        encoder: Name of the encoder in the example; `NO_ENCODER` for features on disk.
+        frozen_stages: Number of its first stages that do not train.
         num_videos: Videos of a batch.
         num_snippets: Snippets of each.
         frames_per_snippet: Frames of each.
         frame_size: Height and width of each.
-        is_streamed: Whether frames stay in host memory, as bytes. Else they lie on the device, in
-            single precision.
-        caches_stem: Whether the frozen stages are the sampler's `frozen_stem`, whose outputs are
-            kept in host memory.
+        is_streamed: Whether frames stay in host memory, as bytes. If not, they are on the device,
+            in single precision.
+        caches_stem: Whether the frozen stages are the sampler's `frozen_stem`, with its outputs
+            cached in host memory.
         is_half: Whether the step runs under autocast to bfloat16.
-        has_torchs_batch_norm: Whether frozen batch normalization is torch's in evaluation mode.
-            Else that of `sgs.freeze_batch_norm`, whose backward keeps no feature maps.
+        has_torchs_batch_norm: Whether frozen batch normalization is torch's in evaluation mode. If
+            not, it is that of `sgs.freeze_batch_norm`, whose backward keeps no feature maps.
         checkpoints_blocks: Whether every residual block is recomputed in the backward.
-        bank_ratio: Part of the snippets that are encoded at all; the features of the others come
-            from elsewhere.
-        has_detector: Whether the head is the ETAD detector; the mean square of the features if not.
+        bank_ratio: Fraction of the snippets that is encoded; a bank holds the other features.
+        has_detector: Whether the head is the ETAD detector. If not, it is the mean square.
     """
 
     method: str = "sgs"
@@ -67,7 +67,7 @@ class Setting:
     has_detector: bool = True
 
     def row(self) -> Row:
-        """Return what the step takes."""
+        """Return memory and operations of the step."""
         with torch.device("meta"):
             stem, trunk, channels = self._encoder()
             items = self._items()
@@ -97,7 +97,7 @@ class Setting:
     def _encoder(self) -> tuple[nn.Module | None, nn.Module, int]:
         if self.encoder == NO_ENCODER:
             return None, nn.Identity(), FEATURE_CHANNELS
-        encoder = build_encoder(
+        encoder: Any = build_encoder(
             self.encoder,
             frames_per_snippet=self.frames_per_snippet,
             frame_size=self.frame_size,
@@ -119,13 +119,12 @@ class Setting:
             micro_batch_size=self.micro_batch_size,
             ratio=self.ratio,
             item_dim=1,
-            frozen_stem=stem if self.caches_stem else None,
-            stem_cache_device="cpu" if self.caches_stem else None,
+            frozen_stem=FrozenStem(stem, "cpu") if stem and self.caches_stem else None,
         )
 
 
 class _Bank(nn.Module):
-    """Puts the features of snippets that were not encoded beside the others, before the head."""
+    """Adds the features of snippets that were not encoded, before the head."""
 
     def __init__(self, head: nn.Module, num_videos: int, num_snippets: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The ways to train an encoder on more items than fit: what people write, and the sampler.
+"""Ways to train an encoder on more items than fit: hand-written ones, and the sampler.
 
 Each computes the gradients of one step, head and loss included, and leaves them in `.grad`. At
-`ratio=1` all of them compute the same gradients, which a test proves.
+`ratio=1` all of them compute the same gradients, as a test proves.
 """
 
 from collections.abc import Iterator
@@ -11,47 +11,47 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint, get_device_states, set_device_states
 
-from benchmarks.training_steps.problem import Problem
+from benchmarks.training_steps.workload import Workload
 from sgs import SequentialGradientSampler
 
 
-def naive(problem: Problem) -> None:
+def naive(workload: Workload) -> None:
     """One graph of all items."""
-    problem.loss_of(problem.encoder(problem.items)).backward()
+    workload.loss_of(workload.encoder(workload.items)).backward()
 
 
-def checkpointed(problem: Problem) -> None:
+def checkpointed(workload: Workload) -> None:
     """One graph, in which every micro-batch is recomputed by `torch.utils.checkpoint`."""
-    encoder = problem.encoder
+    encoder = workload.encoder
     features = [
         checkpoint(encoder, part, use_reentrant=False)
-        for part in problem.items.split(problem.micro_batch_size)
+        for part in workload.items.split(workload.micro_batch_size)
     ]
-    problem.loss_of(torch.cat(features)).backward()
+    workload.loss_of(torch.cat(features)).backward()
 
 
-def checkpointed_behind_stem(problem: Problem) -> None:
-    """The same by someone who notes that the frozen stem need not be recomputed."""
-    assert problem.stem is not None
+def checkpointed_behind_stem(workload: Workload) -> None:
+    """The same, without recomputing the frozen stem."""
+    assert workload.stem is not None
     features = []
-    for part in problem.items.split(problem.micro_batch_size):
+    for part in workload.items.split(workload.micro_batch_size):
         with torch.no_grad():
-            maps = problem.stem(part)
-        features.append(checkpoint(problem.trunk, maps, use_reentrant=False))
-    problem.loss_of(torch.cat(features)).backward()
+            maps = workload.stem(part)
+        features.append(checkpoint(workload.trunk, maps, use_reentrant=False))
+    workload.loss_of(torch.cat(features)).backward()
 
 
-def grad_cache(problem: Problem) -> None:
+def grad_cache(workload: Workload) -> None:
     """The algorithm of GradCache: a cache of feature gradients, all items encoded twice."""
-    encoder, parts = problem.encoder, problem.items.split(problem.micro_batch_size)
+    encoder, parts = workload.encoder, workload.items.split(workload.micro_batch_size)
     states, features = [], []
     with torch.no_grad():
         for part in parts:
             states.append(_RandomState(part))
             features.append(encoder(part))
     cached = torch.cat(features).requires_grad_()
-    problem.loss_of(cached).backward()
-    gradients = _gradient(cached).split(problem.micro_batch_size)
+    workload.loss_of(cached).backward()
+    gradients = _gradient(cached).split(workload.micro_batch_size)
     for part, state, gradient in zip(parts, states, gradients, strict=True):
         with state.restored():
             again = encoder(part)
@@ -73,32 +73,32 @@ class _RandomState:
             yield
 
 
-def hand_written(problem: Problem, index: Tensor | None = None) -> None:
+def hand_written(workload: Workload, index: Tensor | None = None) -> None:
     """The shortest loop for Alg. 1 of the paper: nothing replayed, nothing checked.
 
     Args:
-        problem: What to train.
+        workload: What to train.
         index: The items to back-propagate through; all if None.
     """
-    encoder, size = problem.encoder, problem.micro_batch_size
+    encoder, size = workload.encoder, workload.micro_batch_size
     with torch.no_grad():
-        features = torch.cat([encoder(part) for part in problem.items.split(size)])
+        features = torch.cat([encoder(part) for part in workload.items.split(size)])
     features.requires_grad_()
-    problem.loss_of(features).backward()
+    workload.loss_of(features).backward()
     sampled = torch.arange(len(features)) if index is None else index
     for part in sampled.split(size):
-        encoder(problem.items[part]).backward(_gradient(features)[part])
+        encoder(workload.items[part]).backward(_gradient(features)[part])
 
 
-def hand_written_sample(problem: Problem, *, ratio: float) -> None:
+def hand_written_sample(workload: Workload, *, ratio: float) -> None:
     """The same with a random subset of this ratio."""
-    count = round(ratio * len(problem.items))
-    hand_written(problem, torch.randperm(len(problem.items), device="cpu")[:count].sort().values)
+    count = round(ratio * len(workload.items))
+    hand_written(workload, torch.randperm(len(workload.items), device="cpu")[:count].sort().values)
 
 
-def sampled(problem: Problem, sampler: SequentialGradientSampler) -> None:
+def sampled(workload: Workload, sampler: SequentialGradientSampler) -> None:
     """The sampler, in an ordinary step."""
-    problem.loss_of(sampler(problem.items)).backward()
+    workload.loss_of(sampler(workload.items)).backward()
 
 
 def _gradient(features: Tensor) -> Tensor:

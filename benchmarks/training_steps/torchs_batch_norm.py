@@ -1,13 +1,13 @@
-"""Frozen batch normalization as the paper had it: torch's own, in evaluation mode."""
+"""Frozen batch normalization as in the paper: torch's own, in evaluation mode."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgs.batch_norm import FrozenBatchNorm
+from sgs import FrozenBatchNorm
 
 
 class TorchsBatchNorm(nn.Module):
-    """A frozen layer whose backward keeps what was normalised, unlike that of the library.
+    """A frozen layer whose backward keeps its input, unlike that of the library.
 
     Args:
         layer: Its parameters and statistics.
@@ -24,7 +24,7 @@ class TorchsBatchNorm(nn.Module):
 
 
 def put_torchs_batch_norm(module: nn.Module) -> None:
-    """Let every frozen layer below a module be torch's, in place."""
+    """Replace every frozen layer below a module by torch's."""
     for name, child in module.named_children():
         if isinstance(child, FrozenBatchNorm):
             setattr(module, name, TorchsBatchNorm(child))

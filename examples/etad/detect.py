@@ -8,15 +8,18 @@ Writes the segments as JSON and as a picture, and prints the best.
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from examples.etad.data.annotations.activitynet import VideoAnnotation
 from examples.etad.data.dataset import collate
-from examples.etad.data.open import open_dataset
-from examples.etad.data.video.frames import probe
+from examples.etad.data.from_settings import open_dataset
+from examples.etad.data.video.decoding import probe
 from examples.etad.end_to_end import ETAD
-from examples.etad.evaluation.prediction import Prediction, predict
+from examples.etad.evaluation.inference import Prediction, predict
 from examples.etad.pictures.timeline import plot_timeline
+from examples.etad.segments import Detections
 from examples.etad.settings.loading import config_from
 from examples.etad.training.checkpoint import load_checkpoint
 
@@ -51,12 +54,7 @@ def write(
 ) -> None:
     """Write the best detections as JSON and as a picture, and print them."""
     best = prediction.detections.top(top)
-    segments = [
-        {"label": classes[label], "score": score, "start_s": start_s, "end_s": end_s}
-        for (start_s, end_s), score, label in zip(
-            best.segments_s.tolist(), best.scores.tolist(), best.labels.tolist(), strict=True
-        )
-    ]
+    segments = rows_of(best, classes)
     folder.mkdir(parents=True, exist_ok=True)
     result = {"video": str(video.path), "duration_s": video.duration_s, "segments": segments}
     json_path = folder / f"{video.video_id}.json"
@@ -71,10 +69,27 @@ def write(
         endness=prediction.endness,
         class_names=classes,
     )
-    print("   start      end  score  label")
-    for row in segments:
-        print(f"{row['start_s']:7.2f}s {row['end_s']:7.2f}s  {row['score']:.3f}  {row['label']}")
+    print(table(segments))
     print(f"wrote {json_path} and {picture}")
+
+
+def rows_of(found: Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one row for each detection, ready for JSON."""
+    return [
+        {"label": classes[label], "score": score, "start_s": start_s, "end_s": end_s}
+        for (start_s, end_s), score, label in zip(
+            found.segments_s.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        )
+    ]
+
+
+def table(segments: Sequence[Mapping[str, Any]]) -> str:
+    """Return the segments for a terminal, one per line."""
+    lines = [
+        f"{row['start_s']:7.2f}s {row['end_s']:7.2f}s  {row['score']:.3f}  {row['label']}"
+        for row in segments
+    ]
+    return "\n".join(["   start      end  score  label", *lines])
 
 
 def parse_arguments() -> argparse.Namespace:

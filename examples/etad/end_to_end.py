@@ -11,11 +11,11 @@ from aps import ProposalSampler
 from examples.etad.detectors.etad.detector import Detector
 from examples.etad.detectors.etad.output import DetectorOutput
 from examples.etad.encoders.build import build_encoder
+from examples.etad.encoders.frozen_stages import split_encoder
 from examples.etad.encoders.pretrained import load_pretrained
-from examples.etad.encoders.split import split_encoder
 from examples.etad.settings.config import Config, EncoderConfig
-from examples.etad.settings.strategies import build_strategy
-from sgs import SequentialGradientSampler, SourceBatch
+from examples.etad.settings.sampler_names import build_strategy
+from sgs import FrozenStem, MemoryBudget, SequentialGradientSampler, SourceBatch
 
 
 class ETAD(nn.Module):
@@ -37,19 +37,7 @@ class ETAD(nn.Module):
         )
         if pretrained and config.encoder.checkpoint:
             load_pretrained(encoder, Path(config.encoder.checkpoint))
-        stem, trunk = split_encoder(encoder, config.encoder.frozen_stages)
-        if config.encoder.frozen:
-            encoder.requires_grad_(False)
-        self.encode = SequentialGradientSampler(
-            trunk,
-            **_sizes(config.encoder),
-            ratio=config.encoder.ratio,
-            sampler=build_strategy(config.encoder.sampler),
-            weights=config.encoder.weights,
-            item_dim=1,
-            frozen_stem=stem,
-            stem_cache_device="cpu" if config.encoder.stem_on_host else None,
-        )
+        self.encode = _sample_gradients(encoder, config.encoder)
         self.propose = ProposalSampler(
             build_strategy(config.proposals.sampler),
             config.proposals.ratio,
@@ -75,14 +63,31 @@ class ETAD(nn.Module):
         features = self.encode(frames)
         index = self.propose(len(features), gt_segments=gt_segments, features=features)
         chunk_size = None if self.training else self.proposal_chunk_size
-        return self.detector(
+        output: DetectorOutput = self.detector(
             features, self.propose.proposals[index], proposal_chunk_size=chunk_size
         )
+        return output
+
+
+def _sample_gradients(encoder: nn.Module, config: EncoderConfig) -> SequentialGradientSampler:
+    """Freeze what the settings freeze, and wrap the rest."""
+    stem, trunk = split_encoder(encoder, config.frozen_stages)
+    if config.frozen:
+        encoder.requires_grad_(False)
+    return SequentialGradientSampler(
+        trunk,
+        **_sizes(config),
+        ratio=config.ratio,
+        sampler=build_strategy(config.sampler),
+        weights=config.weights,
+        item_dim=1,
+        frozen_stem=stem and FrozenStem(stem, "cpu" if config.stem_on_host else None),
+    )
 
 
 def _sizes(config: EncoderConfig) -> dict[str, Any]:
     if config.memory_budget:
-        return {"memory_budget": config.memory_budget}
+        return {"micro_batch_size": MemoryBudget(config.memory_budget)}
     return {
         "micro_batch_size": config.micro_batch_size,
         "forward_micro_batch_size": config.forward_micro_batch_size or None,

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from examples.etad.data.open import find_videos, open_dataset
+from examples.etad.data.from_settings import find_videos, open_dataset
 from examples.etad.end_to_end import ETAD
-from examples.etad.evaluation.evaluation import evaluate, report, write_results
+from examples.etad.evaluation.evaluate_model import evaluate
+from examples.etad.result_files import report, write_results
 from examples.etad.settings.loading import config_from, override
 from examples.etad.training.checkpoint import load_checkpoint
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,27 +23,20 @@ class Graph:
     outputs: list[Any]
     cuts: list[Tensor]
 
-    def refuse_other_leaves(self, known: Collection[Tensor | None]) -> None:
-        """Refuse outputs that depend on parameters which the encoder does not hold.
-
-        Their gradients would be accumulated once per micro-batch, past the user's graph: those of a
-        module that is no submodule, e.g. in a plain list or a closure, or behind a tensor computed
-        before the call that is not an argument of it.
-
-        Args:
-            known: The leaves that the graph may end in.
-
-        Raises:
-            RuntimeError: If it ends in another parameter.
-        """
-        refuse_other_leaves(self.outputs, [*known, *self.cuts])
-
 
 def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]) -> None:
-    """Refuse outputs whose graph ends in a parameter that is not among the known leaves.
+    """Refuse outputs that depend on parameters which the encoder does not hold.
+
+    Their gradients would be accumulated once per micro-batch, past the user's graph: those of a
+    module that is no submodule, e.g. in a plain list or a closure, or behind a tensor computed
+    before the call that is not an argument of it.
+
+    Args:
+        outputs: The features of a micro-batch, with their graph.
+        known: The leaves that the graph may end in.
 
     Raises:
-        RuntimeError: If it does.
+        RuntimeError: If it ends in another parameter.
     """
     expected = {id(tensor) for tensor in known}
     tensors = [x for x in outputs if isinstance(x, Tensor)]
@@ -62,6 +56,27 @@ def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]
         fresh = {n for n, _ in node.next_functions if n is not None} - seen
         seen |= fresh
         pending += fresh
+
+
+@contextmanager
+def saved_tensors_explained(*, is_kept: bool) -> Iterator[None]:
+    """Say what to do if a kept graph saved a tensor that has changed since.
+
+    Args:
+        is_kept: Whether the graph was kept while other micro-batches were encoded.
+
+    Raises:
+        RuntimeError: In the place of autograd's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_kept or "modified by an inplace operation" not in str(error):
+            raise
+        raise RuntimeError(
+            "the encoder changes in place a tensor that its backward reads, e.g. a buffer, and a "
+            "micro-batch that kept its graph finds the value of a later one. Pass kept_graphs=0."
+        ) from error
 
 
 def back_propagate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -1,30 +1,34 @@
 """The errors of sampled gradients agree with closed forms."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gradient_error import RATIOS, Errors, errors_of, rows_of
+from benchmarks import gradient_error
+from benchmarks.gradient_error import CASES, RATIOS, Errors, errors_of, rows_of
+from benchmarks.measuring.rows import read_rows
 from benchmarks.report.error_tables import error_table
-from benchmarks.trained_model.item_gradients import Contributions
+from benchmarks.trained_model.snippet_gradients import SnippetGradients
 from samplers import AbstractSampler, Block, GradientNorm, Grid, Random
 from sgs import SequentialGradientSampler
+from tests.benchmarks.tiny import tiny_checkpoint
 
 
-def video(gram: Tensor) -> Contributions:
+def video(gram: Tensor) -> SnippetGradients:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(len(gram), 4, generator=generator)
-    return Contributions(gram.double(), features, gram.diag().double().sqrt())
+    return SnippetGradients(gram.double(), features, gram.diag().double().sqrt())
 
 
 ORTHOGONAL = video(torch.eye(20))
 EQUAL = video(torch.ones(20, 20))
 
 
-def errors(video: Contributions, strategy: AbstractSampler, **setting: Any) -> Errors:
+def errors(video: SnippetGradients, strategy: AbstractSampler, **setting: Any) -> Errors:
     return errors_of(video, strategy, generator=torch.Generator().manual_seed(0), **setting)
 
 
@@ -78,7 +82,7 @@ def test_gradients_of_items_add_up_to_that_of_the_call() -> None:
     items = torch.randn(1, 12, 6)
     encoded = sampler.encode(items)
     encoded.features.square().sum().backward()
-    found = Contributions.of(encoded, sampler)
+    found = SnippetGradients.of(encoded, sampler)
     encoder.zero_grad()
     encoder(items).square().sum().backward()
     full = sum(float(p.grad.double().square().sum()) for p in encoder.parameters())
@@ -91,11 +95,26 @@ def test_gradients_of_items_add_up_to_that_of_the_call() -> None:
 def test_rows_hold_every_setting_and_their_intervals() -> None:
     uneven = video(torch.arange(1.0, 21.0).diag())
     rows = list(rows_of("toy", [ORTHOGONAL, uneven, ORTHOGONAL], draws=10))
-    assert len(rows) == len(RATIOS) * (8 * 2 - 1)
+    assert len(rows) == len(RATIOS) * len(CASES) == 5 * (8 * 2 - 1)
     for row in rows:
         low, value, high = row["error"]
         assert low <= value <= high
     first = rows[0]
     assert (first["strategy"], first["weights"]) == ("Random", "inverse_probability")
     assert first["to_random"] == pytest.approx([1, 1, 1])
+    for row in rows[: len(CASES)]:
+        assert row["to_random"][1] == pytest.approx(row["error"][1] / first["error"][1])
     assert error_table("toy", rows).count("\n") == 1 + 15
+
+
+def test_script_runs_at_toy_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gradient_error, "RATIOS", (0.5,))
+    monkeypatch.setattr(gradient_error, "CASES", CASES[:2])
+    sizes, path = ["--videos", "2", "--draws", "3"], tmp_path / "rows.json"
+    gradient_error.main([str(tiny_checkpoint(tmp_path)), *sizes, "--results", str(path)])
+    rows = read_rows(path)
+    assert [row["model"] for row in rows] == ["untrained"] * 2 + ["trained"] * 2
+    assert all({"device", "torch", "commit", "draws", "num_videos"} < row.keys() for row in rows)
+    assert "| Random | inverse_probability |" in capsys.readouterr().out

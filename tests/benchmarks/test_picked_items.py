@@ -1,14 +1,13 @@
 """What is said of picked items agrees with hand-made cases, and the script with both."""
 
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import picked_items
-from benchmarks.measuring.rows import read_rows
+from benchmarks.measuring.rows import all_rows, read_rows
 from benchmarks.picked_items import rows_of
 from benchmarks.trained_model.picked_proposals import Proposals
 from benchmarks.trained_model.picked_snippets import Snippets
@@ -111,33 +110,24 @@ def test_balanced_strategies_do_what_they_are_for() -> None:
     assert rows["IoUBalanced"]["to_all"]["high_tiou"][1] > 2
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["picked_items.py", *arguments])
-    picked_items.main()
-
-
-def test_script_runs_at_toy_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_script_runs_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--videos", "3", "--draws", "2", "--example", "0"]
     paths = ["--results", str(tmp_path / "rows.json"), "--pictures", str(tmp_path)]
-    run(monkeypatch, str(tiny_checkpoint(tmp_path)), *sizes, *paths)
+    picked_items.main([str(tiny_checkpoint(tmp_path)), *sizes, *paths])
     rows = read_rows(tmp_path / "rows.json")
     assert len(rows) == (1 + 6) + (1 + 7) + 1
     assert all((tmp_path / f"picked_{name}.png").exists() for name in ("items", "features"))
     assert "| FarthestPoint |" in capsys.readouterr().out
 
 
-def test_example_is_one_of_the_videos(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_example_is_one_of_the_videos(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run(monkeypatch, "--videos", "3", "--example", "3")
+        picked_items.main(["--videos", "3", "--example", "3"])
     assert "--example 3: expected one of the 3 videos" in capsys.readouterr().err
 
 
 def test_committed_rows_are_whole() -> None:
-    rows = read_rows(picked_items.RESULT)
+    rows = all_rows()["picked_items"]
     assert [row["what"] for row in rows].count("example") == 1
     for row in rows:
         if row["what"] != "example":
@@ -148,7 +138,7 @@ def test_committed_rows_are_whole() -> None:
 
 
 def test_committed_rows_say_what_the_document_says() -> None:
-    rows = {(row["what"], row["strategy"]): row for row in read_rows(picked_items.RESULT)[:-1]}
+    rows = {(row["what"], row["strategy"]): row for row in all_rows()["picked_items"][:-1]}
     of_snippets = {name: row for (what, name), row in rows.items() if what == "snippets"}
     of_proposals = {name: row for (what, name), row in rows.items() if what == "proposals"}
     for name in ("Random", "Grid"):

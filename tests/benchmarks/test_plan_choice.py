@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import pytest
@@ -6,7 +5,7 @@ import pytest
 from benchmarks import plan_choice
 from benchmarks.measuring.rows import read_rows
 from benchmarks.plan_choice import Choice
-from benchmarks.training_steps.problem import Size
+from benchmarks.training_steps.workload import Size
 from tests.benchmarks.tiny import tiny_encoder
 
 
@@ -14,14 +13,13 @@ def test_script_runs_at_toy_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "benchmarks.training_steps.problem.build_encoder",
+        "benchmarks.training_steps.workload.build_encoder",
         lambda *_, **__: tiny_encoder(frame_size=16, channels=64),
     )
     monkeypatch.setattr(plan_choice, "SIZES", (Size("tiny", 1, 8, 4, 16, 1, 1),))
     monkeypatch.setattr(plan_choice, "BUDGETS", (3.0,))
     path = tmp_path / "rows.json"
-    monkeypatch.setattr(sys, "argv", ["plan_choice.py", "--rounds", "1", "--results", str(path)])
-    plan_choice.main()
+    plan_choice.main(["--rounds", "1", "--results", str(path)])
     (row,) = read_rows(path)
     assert row["chosen_peak_bytes"] <= row["budget_bytes"]
     assert row["best_peak_bytes"] <= row["budget_bytes"]

@@ -3,8 +3,8 @@
 import pytest
 
 import samplers
-from benchmarks import gradient_error, sampler_time
-from benchmarks.measuring.rows import Row, read_rows
+from benchmarks import gradient_error
+from benchmarks.measuring.rows import Row, all_rows
 from benchmarks.report.sampler_guide import ADVICE, guide_table
 from samplers import AbstractSampler
 
@@ -15,7 +15,7 @@ SETTINGS = [(model, ratio) for model in MODELS for ratio in RATIOS]
 @pytest.fixture(scope="module")
 def rows() -> dict[tuple[str, str, float, str], Row]:
     names = ("strategy", "model", "ratio", "weights")
-    return {tuple(row[name] for name in names): row for row in read_rows(gradient_error.RESULT)}
+    return {tuple(row[name] for name in names): row for row in all_rows()["gradient_error"]}
 
 
 def error(rows: dict, strategy: str, model: str, ratio: float) -> list[float]:
@@ -37,8 +37,8 @@ def test_every_strategy_has_its_line() -> None:
 
 
 def test_line_holds_times_and_errors() -> None:
-    error_rows = read_rows(gradient_error.RESULT)
-    lines = guide_table(read_rows(sampler_time.result_of("cpu")), error_rows).splitlines()
+    error_rows = all_rows()["gradient_error"]
+    lines = guide_table(all_rows()["sampler_time_cpu"], error_rows).splitlines()
     assert len(lines) == 2 + len(ADVICE)
     (random,) = [line for line in lines if "`Random()`" in line]
     assert random.count(" ms |") == 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import sampler_time
-from benchmarks.draws.draws import (
+from benchmarks.draws.cases import (
     FARTHEST,
     FARTHEST_CLUSTER,
     PROBABILITY,
@@ -49,8 +49,6 @@ def toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler_time, "_SHORTEST_S", 0)
     monkeypatch.setattr(sampler_targets, "HEADLINE", TOY)
     monkeypatch.setattr(sampler_targets, "GAUSSIAN", TOY_GAUSSIAN)
-    # Among all that tests have loaded, collecting takes longer than what is timed.
-    monkeypatch.setattr("benchmarks.measuring.measure.gc.collect", int)
 
 
 @pytest.fixture
@@ -63,12 +61,9 @@ def toy_rows(setting: Setting) -> list[Row]:
     return sampler_time.run(setting, CPU, rounds=2, with_dppy=False)
 
 
-def test_script_runs_at_toy_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_script_runs_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rows.json"
-    monkeypatch.setattr(sys, "argv", ["sampler_time.py", "--rounds", "1", "--results", str(path)])
-    sampler_time.main()
+    sampler_time.main(["--rounds", "1", "--results", str(path)])
     written = read_rows(path)
     for setting in TOYS:
         own = [row for row in written if row["setting"] == setting.row()]
@@ -92,8 +87,8 @@ def test_rows_hold_times_and_conditions_or_a_reason(rows: list[Row]) -> None:
 
 def test_short_draws_are_repeated_and_long_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[None] = []
-    monkeypatch.setattr("benchmarks.draws.draws._ours", lambda *_: iter(()))
-    monkeypatch.setattr("benchmarks.draws.draws.PEERS", {RANDPERM: lambda *_: calls.append(None)})
+    monkeypatch.setattr("benchmarks.draws.cases._ours", lambda *_: iter(()))
+    monkeypatch.setattr("benchmarks.draws.cases.PEERS", {RANDPERM: lambda *_: calls.append(None)})
     for shortest_s, is_repeated in ((0, False), (1e-3, True)):
         calls.clear()
         monkeypatch.setattr(sampler_time, "_SHORTEST_S", shortest_s)
@@ -120,11 +115,11 @@ def test_every_sample_has_the_count_that_is_asked_for() -> None:
 
 
 def test_other_items_than_ours_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.draws.draws.missing", lambda *_: None)
+    monkeypatch.setattr("benchmarks.draws.cases.missing", lambda *_: None)
     chosen = {TORCH_CLUSTER: reversed_farthest, TORCH_CLUSTER_64: first_items}
     peers = {RANDPERM: PEERS[RANDPERM], **chosen}
-    monkeypatch.setattr("benchmarks.draws.draws.PEERS", peers)
-    monkeypatch.setattr("benchmarks.draws.draws._farthest_cluster", first_items)
+    monkeypatch.setattr("benchmarks.draws.cases.PEERS", peers)
+    monkeypatch.setattr("benchmarks.draws.cases._farthest_cluster", first_items)
     rows = sampler_time.run(TOY, CPU, rounds=1, with_dppy=False)
     assert draw_of(rows, TOY, FARTHEST)["same_index"]
     assert draw_of(rows, TOY, TORCH_CLUSTER)["same_index"]
@@ -145,16 +140,16 @@ def test_a_missing_package_is_a_row_with_a_reason(monkeypatch: pytest.MonkeyPatc
 
 def test_what_takes_minutes_is_timed_once_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("benchmarks.draws.draws.missing", lambda *_: None)
+    monkeypatch.setattr("benchmarks.draws.cases.missing", lambda *_: None)
 
     def only_dppy(setting: Setting, candidates: Candidates) -> Iterator[Draw]:
         yield Draw(RANDPERM, SAMPLE, lambda: None)
         yield Draw(DPPY, SAMPLE, lambda: calls.append(setting.count))
 
-    monkeypatch.setattr("benchmarks.draws.draws.HEADLINE", TOY)
-    monkeypatch.setattr("benchmarks.draws.draws._LARGEST", {(DPPY, SAMPLE): 10})
-    monkeypatch.setattr("benchmarks.draws.draws._peers", only_dppy)
-    monkeypatch.setattr("benchmarks.draws.draws._farthest_cluster", first_items)
+    monkeypatch.setattr("benchmarks.draws.cases.HEADLINE", TOY)
+    monkeypatch.setattr("benchmarks.draws.cases._LARGEST", {(DPPY, SAMPLE): 10})
+    monkeypatch.setattr("benchmarks.draws.cases._peers", only_dppy)
+    monkeypatch.setattr("benchmarks.draws.cases._farthest_cluster", first_items)
     rows = sampler_time.run(TOY, CPU, rounds=2, with_dppy=False)
     assert draw_of(rows, TOY, DPPY)["unavailable"] == "takes long: timed up to 10 items only"
     assert calls == []

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import pytest
@@ -6,32 +5,32 @@ import pytest
 from benchmarks import sgs_time
 from benchmarks.measuring.measure import Measured
 from benchmarks.measuring.rows import read_rows
+from benchmarks.report.step_tables import time_table
 from benchmarks.training_steps.cases import cases_of
-from benchmarks.training_steps.problem import Size, TemporalHead
+from benchmarks.training_steps.workload import Size, TemporalHead
 from tests.benchmarks.tiny import tiny_encoder
 
+TOY = Size("tiny", 1, 10, 2, 4, 2, 4)
 
-@pytest.fixture
-def rows_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+
+@pytest.fixture(autouse=True)
+def toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "benchmarks.training_steps.problem.build_encoder", lambda *_, **__: tiny_encoder()
+        "benchmarks.training_steps.workload.build_encoder", lambda *_, **__: tiny_encoder()
     )
-    toy = Size("tiny", 1, 10, 2, 4, 2, 4)
-    monkeypatch.setattr(sgs_time, "SIZES", {"cpu": [toy]})
+    monkeypatch.setattr(sgs_time, "SIZES", {"cpu": [TOY]})
+
+
+def test_script_runs_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rows.json"
-    monkeypatch.setattr(sys, "argv", ["sgs_time.py", "--rounds", "1", "--results", str(path)])
-    return path
-
-
-def test_script_runs_at_toy_size(rows_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sgs_time.main()
-    rows = read_rows(rows_file)
+    sgs_time.main(["--rounds", "1", "--results", str(path)])
+    rows = read_rows(path)
     assert {row["method"] for row in rows} > {"naive", "checkpoint", "GradCache", "SGS"}
     for row in rows:
         own = row["relative_to"]["SGS"]
         assert own == [1, 1, 1] if row["method"] == "SGS" else own[1] > 0
         assert {"device", "threads", "dtype", "torch", "commit", "is_dirty"} < row.keys()
-    assert "| GradCache | 1.0 |" in capsys.readouterr().out
+    assert "| GradCache | 100% |" in capsys.readouterr().out
 
 
 def test_rows_of_other_encoders_stay() -> None:
@@ -39,13 +38,10 @@ def test_rows_of_other_encoders_stay() -> None:
     assert sgs_time.others(rows, "a") == rows[2:]
 
 
-def test_memory_is_predicted_for_what_a_dry_run_knows(rows_file: Path) -> None:
-    (size,) = sgs_time.SIZES["cpu"]
-    found = {
-        case.key: case.predicted_bytes() for case in cases_of(size.problem(TemporalHead), size)
-    }
-    assert found["GradCache 1.0"] is None
-    assert found["naive 1.0"] > found["SGS 1.0"] > 0
+def test_memory_is_predicted_for_what_a_dry_run_knows() -> None:
+    cases = {case.key: case for case in cases_of(TOY.workload(TemporalHead), TOY)}
+    assert cases["GradCache 1.0"].predicted_bytes() is None
+    assert cases["naive 1.0"].predicted_bytes() > cases["SGS 1.0"].predicted_bytes() > 0
 
 
 def test_what_does_not_fit_is_shown_as_such() -> None:
@@ -56,5 +52,5 @@ def test_what_does_not_fit_is_shown_as_such() -> None:
         "relative_to": {},
         "predicted_bytes": 128_690_000_000,
     }
-    last = sgs_time.table("resnet50_tsm", [row]).splitlines()[-1]
-    assert last == "| naive | 1.0 | out of memory |  |  |  |  | -, -, 128.69 |"
+    last = time_table("resnet50_tsm", [row]).splitlines()[-1]
+    assert last == "| naive | 100% | out of memory |  |  |  |  | -, -, 128.69 |"

@@ -20,8 +20,8 @@ class Scale(nn.Module):
 
 def tiny_encoder(*, frame_size: int = 4, channels: int = 4) -> StagedEncoder:
     first = nn.Sequential(Scale(), nn.Linear(frame_size, channels))
-    parts = {"layer1": first, "layer2": nn.Linear(channels, 5), "pool": Mean(1, 2, 3)}
-    return StagedEncoder(parts, feature_channels=5)
+    parts = {"layer1": first, "layer2": nn.Linear(channels, 8), "pool": Mean(1, 2, 3)}
+    return StagedEncoder(parts, feature_channels=8)
 
 
 def tiny_checkpoint(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from examples.etad.detectors.etad.config import DetectorConfig
 from examples.etad.detectors.etad.losses import detection_loss
 from examples.etad.end_to_end import ETAD
 from examples.etad.settings.config import Config, DataConfig, EncoderConfig, ProposalConfig
-from examples.etad.settings.strategies import STRATEGIES, build_strategy
+from examples.etad.settings.sampler_names import STRATEGIES, build_strategy
 from tests.reference import assert_same, gradients_of
 
 CONFIG = Config(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from samplers import count_from_ratio
+from aps import ProposalSampler, dense_proposals
+from samplers import Candidates, Grid, Random, count_from_ratio
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,13 @@ def test_context_of_decimals_does_not_matter() -> None:
 
 def test_ratio_of_numpy_is_accepted() -> None:
     assert count_from_ratio(np.float64(0.29), 100) == 29
+
+
+def test_integers_of_numpy_are_counts(raw_errors: None) -> None:
+    candidates = Candidates(num_items=np.int64(5))
+    assert len(Random().sample(candidates, np.int64(2))) == 2
+    assert Grid().inclusion_probability(candidates, np.int32(5)).tolist() == [1.0] * 5
+    assert count_from_ratio(np.float32(0.5), np.int64(8)) == 4
+    assert len(dense_proposals(np.int64(3), np.int64(2))) == 5
+    index = ProposalSampler(Random(), num_snippets=np.int64(4))(batch_size=np.int64(2))
+    assert index.shape == (2, 1)

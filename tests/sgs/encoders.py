@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tests.sgs.kind import Kind
 from tests.sgs.kinds import KINDS
+from tests.sgs.kinds.kind import Kind
 
 
 @dataclass(frozen=True)

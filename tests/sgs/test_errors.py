@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from samplers import AbstractSampler, Candidates, FarthestPoint, IoUBalanced, Random
 from sgs import SequentialGradientSampler, Shared
+from sgs.sizes import Sizes
 
 pytestmark = pytest.mark.usefixtures("raw_errors")
 
@@ -42,12 +43,78 @@ ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "error", "message"), ARGUMENTS, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("arguments", "error", "message"), ARGUMENTS)
 def test_bad_argument_is_refused_when_built(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         SequentialGradientSampler(nn.Linear(3, 4), **{"micro_batch_size": 2} | arguments)
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), ARGUMENTS, ids=lambda x: str(x)[:40])
+def test_bad_option_is_refused_when_changed(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """At once, or by the call where it takes two options to tell."""
+    sampler = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2)
+
+    def change_and_call() -> None:
+        for name, value in arguments.items():
+            setattr(sampler, name, value)
+        sampler(torch.randn(4, 3))
+
+    with pytest.raises(error, match=message):
+        change_and_call()
+
+
+def test_the_first_pass_follows_a_changed_size() -> None:
+    sampler = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2)
+    sampler.micro_batch_size = 5
+    assert sampler.sizes == Sizes(5, 5, 0)
+    sampler.forward_micro_batch_size = 7
+    assert sampler.sizes == Sizes(5, 7, 0)
+
+
+def test_numbers_of_numpy_are_options(raw_errors: None) -> None:
+    sampler = SequentialGradientSampler(
+        nn.Linear(3, 4), micro_batch_size=np.int64(2), ratio=np.float32(0.5), item_dim=np.int8(0)
+    )
+    assert len(sampler(torch.randn(4, 3))) == 4
+    assert len(sampler.last_index) == 2
+
+
+def notes_of(encoder: nn.Module, items: Tensor, **options: Any) -> str:
+    """Return what was added to the error of a call."""
+    with pytest.raises(RuntimeError) as caught:
+        SequentialGradientSampler(encoder, micro_batch_size=2, **options)(items).sum().backward()
+    return "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_errors_of_the_encoder_name_the_micro_batch(trains: bool) -> None:
+    encoder = nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 4)).requires_grad_(trains)
+    note = notes_of(encoder, torch.randn(7, 3))
+    assert "called the encoder on 2 of 7 items, from position [0], cut along item_dim=0" in note
+    assert "It received tensors of shapes [[2, 3]]. If the items are [B, N, ...]" in note
+
+
+def test_a_forgotten_item_dim_is_named() -> None:
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
+    note = notes_of(encoder, torch.randn(4, 5, 2, 3))
+    assert "shapes [[2, 5, 2, 3]]. If the items are [B, N, ...], with the videos first, p" in note
+    assert "pass item_dim=0" in notes_of(encoder, torch.randn(4, 2, 3), item_dim=1)
+
+
+def test_errors_of_the_stem_and_of_the_second_pass_are_explained() -> None:
+    class FailsWithGradients(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                raise RuntimeError("with gradients")
+            return super().forward(items)
+
+    assert "on 2 of 7 items" in notes_of(FailsWithGradients(3, 4), torch.randn(7, 3))
+    stem = nn.Linear(2, 3).requires_grad_(False)
+    assert "shapes [[2, 3]]" in notes_of(nn.Linear(3, 4), torch.randn(7, 3), frozen_stem=stem)
 
 
 def test_encoder_that_is_no_module_is_refused() -> None:
@@ -141,7 +208,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("args", "message"), CALLS, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize(("args", "message"), CALLS)
 def test_bad_call_is_refused(args: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2)(*args)
@@ -183,7 +250,7 @@ OUTPUTS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "message"), OUTPUTS, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize(("answer", "message"), OUTPUTS)
 def test_bad_encoder_output_is_refused(answer: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SequentialGradientSampler(Returns(answer), micro_batch_size=2)(torch.randn(5, 3))
@@ -210,7 +277,7 @@ def test_explicit_form_without_anything_to_train_is_refused() -> None:
 GRADIENTS = [torch.ones(6, 3), torch.ones(5, 4), [torch.ones(6, 4)], [None], 1.0]
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS, ids=lambda x: str(x)[:20])
+@pytest.mark.parametrize("gradient", GRADIENTS)
 def test_feature_gradient_of_another_shape_is_refused(gradient: Any) -> None:
     encoded = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2).encode(
         torch.randn(6, 3)
@@ -238,7 +305,7 @@ INDICES = [
 ]
 
 
-@pytest.mark.parametrize("index", INDICES, ids=repr)
+@pytest.mark.parametrize("index", INDICES)
 def test_index_of_another_kind_is_refused(index: Any) -> None:
     encoded = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2).encode(
         torch.randn(6, 3)

@@ -80,9 +80,10 @@ def test_items_without_a_gradient_are_not_encoded_again() -> None:
 
 
 def test_mean_over_draws_is_the_full_gradient() -> None:
-    sampler = wrapped(linear())
-    for _ in range(400):
-        (loss_of(sampler(ITEMS)) / 400).backward()
+    draws = 400
+    sampler = wrapped(linear(), micro_batch_size=18 * draws)
+    features = sampler(ITEMS.repeat(draws, 1, 1))
+    (loss_of(features.unflatten(0, (draws, 2))) / draws).backward()
     naive = linear()
     loss_of(naive(ITEMS)).backward()
     full = torch.cat([p.grad.flatten() for p in naive.parameters() if p.grad is not None])

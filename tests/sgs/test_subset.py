@@ -166,18 +166,20 @@ def test_weights_are_the_inverse_of_the_strategys_own_probabilities(
 
 
 def mean_gradient(weights: str, strategy: AbstractSampler, *, draws: int) -> Gradients:
+    """Draw for so many videos at once, all of which have the same items."""
     case = ENCODERS["linear"]
     encoder, items = case.make(), case.items(NUM_ITEMS)
     sampler = SequentialGradientSampler(
         encoder,
-        micro_batch_size=NUM_ITEMS,
+        micro_batch_size=NUM_ITEMS * draws,
         ratio=1 / 3,
         sampler=strategy,
         weights=weights,
+        item_dim=1,
         generator=torch.Generator().manual_seed(0),
     )
-    for _ in range(draws):
-        coupling_loss(sampler(items)).backward()
+    features = sampler(items.expand(draws, -1, -1))
+    torch.stack([coupling_loss(video) for video in features]).sum().backward()
     return {name: g / draws for name, g in gradients_of(encoder).items() if g is not None}
 
 

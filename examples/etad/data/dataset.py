@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from examples.etad.data.annotations.activitynet import VideoAnnotation
 from examples.etad.data.snippets.augmentation import Augmentation, View, centre_view, draw_view
+from examples.etad.data.snippets.reader import Clip, ClipReader
 from examples.etad.data.snippets.source import SnippetSource
-from examples.etad.data.snippets.video_frames import Clip, ClipReader
 from sgs import SourceBatch
 
 
@@ -79,9 +79,8 @@ class VideoDataset(Dataset[Item]):
         duration_tolerance: float = 0.05,
     ) -> None:
         size = _check_size(frame_size, resize_size or (frame_size, frame_size))
-        self.annotations = tuple(annotations)
+        self.annotations, self.augmentation = tuple(annotations), augmentation
         self.frame_size, self.resize_size = frame_size, size
-        self.augmentation = augmentation
         self._labels = _number_labels(self.annotations, tuple(classes))
         self._reader = ClipReader(
             num_snippets=num_snippets,

@@ -7,15 +7,16 @@ itself, so that frames stay uint8 until their micro-batch.
 
 from collections.abc import Callable
 
-from torch import nn
-
 from examples.etad.encoders.motion_net import MotionNet
 from examples.etad.encoders.r2plus1d_34 import r2plus1d_34
 from examples.etad.encoders.resnet50_tsm import resnet50_tsm
+from examples.etad.encoders.staged import StagedEncoder
 from examples.etad.encoders.videomae import videomae
 
+Encoder = MotionNet | StagedEncoder
+
 # Each takes channels (0: its own), frames per snippet and frame size, of which most need none.
-_Builder = Callable[[int, int, int], nn.Module]
+_Builder = Callable[[int, int, int], Encoder]
 
 
 def _videomae(hidden_size: int, num_layers: int, num_heads: int) -> _Builder:
@@ -40,7 +41,7 @@ ENCODERS: dict[str, _Builder] = {
 
 def build_encoder(
     name: str, *, channels: int = 0, frames_per_snippet: int = 16, frame_size: int = 224
-) -> nn.Module:
+) -> Encoder:
     """Return a new encoder; its weights come from torch's default generator.
 
     Args:

@@ -24,4 +24,4 @@ def damp_branch(norm: nn.Module, *, num_blocks: int) -> None:
         norm: The last batch normalization of the branch.
         num_blocks: Residual blocks of the network.
     """
-    nn.init.constant_(norm.weight, num_blocks**-0.5)  # type: ignore[arg-type]
+    nn.init.constant_(norm.get_parameter("weight"), num_blocks**-0.5)

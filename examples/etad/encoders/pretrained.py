@@ -47,7 +47,8 @@ def load_pretrained(encoder: nn.Module, path: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, lacks weights, has others, or some of another shape.
+        ValueError: If it cannot be read, lacks weights, has others, or some of another shape or
+            that are not finite.
     """
     content = _read(path)
     found = {_our_name(name): (name, value) for name, value in content.items()}
@@ -61,6 +62,7 @@ def load_pretrained(encoder: nn.Module, path: Path) -> list[str]:
         "unknown": {found[ours][0] for ours in found.keys() - expected.keys() - left_out},
         "present twice": content.keys() - {name for name, _ in found.values()},
         "of another shape": {n for n in matched if found[n][1].shape != expected[n].shape},
+        "not finite": {n for n in matched if not bool(found[n][1].isfinite().all())},
     }
     if any(problems.values()):
         raise ValueError(

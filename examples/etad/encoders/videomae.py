@@ -41,20 +41,9 @@ def videomae(
         >>> encoder(torch.zeros(2, 3, 4, 32, 32, dtype=torch.uint8)).shape
         torch.Size([2, 32])
     """
-    for name, value, unit in (
-        ("frames_per_snippet", frames_per_snippet, _TUBELET_SIZE),
-        ("frame_size", frame_size, _PATCH_SIZE),
-    ):
-        if value < unit or value % unit:
-            raise ValueError(f"videomae({name}={value}): expected a positive multiple of {unit}.")
-    try:
-        from transformers import VideoMAEConfig, VideoMAEModel
-    except ImportError as error:
-        raise ImportError(
-            "videomae: this encoder needs the package transformers, which cannot be imported. "
-            "Install it with `pip install transformers`, or choose another encoder."
-        ) from error
-    settings = VideoMAEConfig(
+    _check_multiple("frames_per_snippet", frames_per_snippet, unit=_TUBELET_SIZE)
+    _check_multiple("frame_size", frame_size, unit=_PATCH_SIZE)
+    model = _transformer(
         image_size=frame_size,
         num_frames=frames_per_snippet,
         patch_size=_PATCH_SIZE,
@@ -64,7 +53,6 @@ def videomae(
         num_attention_heads=num_heads,
         intermediate_size=4 * hidden_size,
     )
-    model = VideoMAEModel(settings)
     layers = {f"layer{number + 1}": layer for number, layer in enumerate(model.encoder.layer)}
     parts = {
         "normalise": Normalise(IMAGENET),
@@ -73,6 +61,23 @@ def videomae(
         "pool": nn.Sequential(Mean(1), nn.LayerNorm(hidden_size)),
     }
     return StagedEncoder(parts, feature_channels=hidden_size)
+
+
+def _check_multiple(name: str, value: int, *, unit: int) -> None:
+    if value < unit or value % unit:
+        raise ValueError(f"videomae({name}={value}): expected a positive multiple of {unit}.")
+
+
+def _transformer(**settings: Any) -> Any:
+    """Return the model of `transformers` with these settings."""
+    try:
+        from transformers import VideoMAEConfig, VideoMAEModel
+    except ImportError as error:
+        raise ImportError(
+            "videomae: this encoder needs the package transformers, which cannot be imported. "
+            "Install it with `pip install transformers`, or choose another encoder."
+        ) from error
+    return VideoMAEModel(VideoMAEConfig(**settings))
 
 
 class _Tokens(nn.Module):

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from examples.etad.detections import Detections, GroundTruth
 from examples.etad.evaluation.matching import match_detections
 from examples.etad.evaluation.report import (
     DetectionMetrics as DetectionMetrics,
     format_markdown as format_markdown,
     format_table as format_table,
 )
+from examples.etad.segments import Detections, GroundTruth
 
 ACTIVITYNET_TIOU = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 THUMOS_TIOU = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -66,26 +66,18 @@ def evaluate_detections(
     names = ("all classes",) if class_agnostic else tuple(class_names)
     instances = _concatenate(ground_truth.values(), class_agnostic=class_agnostic)
     ranked = _rank(found.values(), class_agnostic=class_agnostic)
-    hits = match_detections(
-        ranked.segments_s,
-        ranked.groups(len(names)),
-        gt_segments_s=instances.segments_s,
-        gt_groups=instances.groups(len(names)),
-        tiou_thresholds=torch.tensor(tiou_thresholds, dtype=torch.float64),
-    )
-    sizes = instances.labels.bincount(minlength=len(names))
-    ap_per_class = dict(zip(names, _ap_per_class(hits, ranked.labels, sizes=sizes), strict=True))
-    map_per_tiou = torch.stack([ap for ap in ap_per_class.values() if ap is not None]).mean(dim=0)
+    ap_per_class = _ap_per_class(ranked, instances, names=names, tiou_thresholds=tiou_thresholds)
+    map_per_tiou = torch.stack(list(ap_per_class.values())).mean(dim=0)
     return DetectionMetrics(
         tiou_thresholds=tuple(float(threshold) for threshold in tiou_thresholds),
         map_per_tiou=tuple(map_per_tiou.tolist()),
         average_map=float(map_per_tiou.mean()),
-        ap_per_class={n: tuple(ap.tolist()) for n, ap in ap_per_class.items() if ap is not None},
-        classes_without_ground_truth=tuple(n for n, ap in ap_per_class.items() if ap is None),
+        ap_per_class={name: tuple(ap.tolist()) for name, ap in ap_per_class.items()},
+        classes_without_ground_truth=tuple(name for name in names if name not in ap_per_class),
         num_videos=len(ground_truth),
         num_instances=len(instances.labels),
         num_detections=len(ranked.labels),
-        num_ignored_detections=int((sizes[ranked.labels] == 0).sum()),
+        num_ignored_detections=int((~torch.isin(ranked.labels, instances.labels)).sum()),
         videos_without_ground_truth=tuple(v for v, item in ground_truth.items() if not len(item)),
         videos_without_detections=tuple(v for v, item in found.items() if not len(item)),
     )
@@ -122,18 +114,23 @@ def _rank(videos: Collection[Detections], *, class_agnostic: bool) -> _Rows:
 
 
 def _ap_per_class(
-    hits: Bool[Tensor, "thresholds detections"],
-    labels: Int64[Tensor, " detections"],
-    *,
-    sizes: Int64[Tensor, " classes"],
-) -> list[Float64[Tensor, " thresholds"] | None]:
-    """Return the AP of each class; None where it has no instances."""
-    order = labels.argsort(stable=True)
-    by_class = hits[:, order].split(labels.bincount(minlength=len(sizes)).tolist(), dim=1)
-    return [
-        _average_precision(found, num_instances=size) if size else None
-        for found, size in zip(by_class, sizes.tolist(), strict=True)
-    ]
+    ranked: _Rows, instances: _Rows, *, names: Sequence[str], tiou_thresholds: Sequence[float]
+) -> dict[str, Float64[Tensor, " thresholds"]]:
+    """Return the AP of each class that has instances."""
+    hits = match_detections(
+        ranked.segments_s,
+        ranked.groups(len(names)),
+        gt_segments_s=instances.segments_s,
+        gt_groups=instances.groups(len(names)),
+        tiou_thresholds=torch.tensor(tiou_thresholds, dtype=torch.float64),
+    )
+    found, sizes = (rows.labels.bincount(minlength=len(names)) for rows in (ranked, instances))
+    by_class = hits[:, ranked.labels.argsort(stable=True)].split(found.tolist(), dim=1)
+    return {
+        name: _average_precision(class_hits, num_instances=size)
+        for name, class_hits, size in zip(names, by_class, sizes.tolist(), strict=True)
+        if size
+    }
 
 
 def _average_precision(

@@ -4,12 +4,10 @@ import os
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from examples.etad.detections import Detections, GroundTruth
 from examples.etad.pictures.figure_file import check_figure_path, save_figure
 from examples.etad.pictures.figure_text import shorten, text_width_inch
 from examples.etad.pictures.time_axis import label_time_axis
@@ -28,6 +26,7 @@ from examples.etad.pictures.timeline_bars import (
     shade,
 )
 from examples.etad.pictures.timeline_layout import Panels, lay_out
+from examples.etad.segments import Detections, GroundTruth
 
 
 def plot_timeline(
@@ -71,32 +70,39 @@ def plot_timeline(
     _check_settings(duration_s=duration_s, top=top)
     _check_labels(None if class_agnostic else detections, ground_truth, class_names=class_names)
     curves = _given_curves(startness=startness, endness=endness)
-    best = detections.top(top)
+    best, is_known = detections.top(top), ground_truth is not None
     lanes = arrange_lanes(ground_truth, class_names) if ground_truth else []
     names = ["" if class_agnostic else class_names[label] for label in best.labels.tolist()]
-    panels = lay_out(
-        [*names, *(lane.name for lane in lanes)],
-        rows_above=max(len(lanes), ground_truth is not None),
-        rows_below=max(len(best), 3),
-        with_curves=bool(curves),
-    )
+    panels = _place(names, lanes, is_known=is_known, with_curves=bool(curves))
     label_time_axis(panels.rows, duration_s)
     if panels.curves is not None:
         draw_curves(panels.curves, curves, duration_s=duration_s)
-        shade(panels.curves, lanes)
-    _draw_ground_truth(panels.rows, lanes, is_known=ground_truth is not None)
+    _draw_ground_truth(panels, lanes, is_known=is_known)
     colouring = choose_colours(best, ground_truth, class_agnostic=class_agnostic)
     _draw_detections(panels, best, colouring=colouring, names=names)
-    caption = _caption(detections, colouring, top=top, with_truth=ground_truth is not None)
+    caption = _caption(detections, colouring, top=top, with_truth=is_known)
     _draw_title(panels.figure, video_id, caption)
     save_figure(panels.figure, checked)
 
 
-def _draw_ground_truth(axes: Axes, lanes: Sequence[Lane], *, is_known: bool) -> None:
-    shade(axes, lanes)
-    draw_lanes(axes, lanes)
+def _place(
+    names: Sequence[str], lanes: Sequence[Lane], *, is_known: bool, with_curves: bool
+) -> Panels:
+    return lay_out(
+        [*names, *(lane.name for lane in lanes)],
+        rows_above=max(len(lanes), is_known),
+        rows_below=max(len(names), 3),
+        with_curves=with_curves,
+    )
+
+
+def _draw_ground_truth(panels: Panels, lanes: Sequence[Lane], *, is_known: bool) -> None:
+    for axes in (panels.rows, panels.curves):
+        if axes is not None:
+            shade(axes, lanes)
+    draw_lanes(panels.rows, lanes)
     if is_known and not lanes:
-        remark(axes, 1, "no annotated instance")
+        remark(panels.rows, 1, "no annotated instance")
 
 
 def _draw_detections(

@@ -11,8 +11,8 @@ from matplotlib.colors import Normalize
 from torch import Tensor
 
 from aps.tiou import pairwise_tiou
-from examples.etad.detections import Detections, GroundTruth
 from examples.etad.pictures.figure_text import shorten
+from examples.etad.segments import Detections, GroundTruth
 
 COLOUR_MAP = colormaps["viridis"]
 NAME_WIDTH_INCH = 1.45

@@ -1,10 +1,11 @@
 """The settings of a run."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from examples.etad.detectors.etad.config import PRESETS as DETECTORS, DetectorConfig
-from examples.etad.detectors.etad.decoding_config import PostprocessConfig
+from examples.etad.detectors.etad.postprocess_config import PostprocessConfig
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class EncoderConfig:
     """The snippet encoder and its sequentialized gradient sampling (paper section 3.3).
 
     Args:
-        name: One of `ENCODERS` in `model/encoders/build.py`.
+        name: One of `ENCODERS` in `encoders/build.py`.
         channels: Channels of its features; 0 for its own number, which only motion_net can change.
         checkpoint: File of published weights to start from; random weights if empty.
         frozen: Keep its initial weights: the feature-based baseline.
@@ -74,7 +75,7 @@ class EncoderConfig:
         memory_budget: Memory of the device, e.g. "6GiB", for which the three sizes above are
             chosen; if empty, they are as set here.
         ratio: Fraction of the snippets of each video whose gradient is computed (γ).
-        sampler: Strategy; one of `STRATEGIES` in `model/strategies.py`.
+        sampler: Strategy; one of `STRATEGIES` in `settings/sampler_names.py`.
         weights: "inverse_probability" or "none", as in `SequentialGradientSampler`.
     """
 
@@ -99,7 +100,7 @@ class ProposalConfig:
 
     Args:
         ratio: Fraction of the dense proposals that training sees.
-        sampler: Strategy; one of `STRATEGIES` in `model/strategies.py`.
+        sampler: Strategy; one of `STRATEGIES` in `settings/sampler_names.py`.
         max_duration: Longest proposal in snippets; 0 for no limit.
         evaluation_ratio: Fraction of the proposals, on a fixed grid, that evaluation sees.
         chunk_size: Proposals of a video that evaluation processes at a time; bounds its memory.
@@ -130,6 +131,9 @@ class TrainConfig:
         precision: "float32", or "bfloat16" for autocast.
         device: "auto" takes a CUDA device if there is one; else a torch device.
         evaluate_every: Epochs between evaluations; 0: only at the end.
+
+    Raises:
+        ValueError: If a learning rate, `weight_decay` or `clip_norm` is negative or not finite.
     """
 
     seed: int = 0
@@ -145,6 +149,20 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     evaluate_every: int = 0
+
+    def __post_init__(self) -> None:
+        # A clip_norm below 0 would turn gradients around, and NaN would reach the weights.
+        for name in (
+            "detector_learning_rate",
+            "encoder_learning_rate",
+            "weight_decay",
+            "clip_norm",
+        ):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(
+                    f"TrainConfig({name}={value}): expected a finite number of at least 0."
+                )
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,14 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from examples.etad.settings.config import PRESETS, Config
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Settings = TypeVar("_Settings", bound="DataclassInstance")
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
@@ -79,18 +84,17 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _replace(config: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+def _replace(config: _Settings, changes: Mapping[str, Any], prefix: str) -> _Settings:
     hints = get_type_hints(type(config))
     values = {}
     for key, value in changes.items():
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=3) or sorted(hints)
             raise ValueError(f"{prefix}{key}: unknown key. Did you mean {' or '.join(near)}?")
-        current = getattr(config, key)
-        if dataclasses.is_dataclass(current):
+        if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ValueError(f"{prefix}{key}={value!r}: expected a table of settings.")
-            values[key] = _replace(current, value, f"{prefix}{key}.")
+            values[key] = _replace(getattr(config, key), value, f"{prefix}{key}.")
         else:
             values[key] = _convert(value, hints[key], f"{prefix}{key}")
     return dataclasses.replace(config, **values)

@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, loaded without running code from the file."""
 
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "and 'classes'."
         )
     return content
+
+
+def git_commit() -> str:
+    """Return the commit of the code; empty outside of a repository."""
+    result = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    return result.stdout.strip()

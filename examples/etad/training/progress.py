@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from tqdm import tqdm
@@ -65,6 +65,6 @@ def peak_memory_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def mean_losses(losses: list[Mapping[str, float]]) -> dict[str, float]:
+def mean_losses(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of each named loss."""
     return {name: sum(row[name] for row in losses) / len(losses) for name in losses[0]}

@@ -10,8 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from examples.etad.encoders.build import ENCODERS, build_encoder
 from examples.etad.encoders.motion_net import MotionNet
 from examples.etad.encoders.normalise import IMAGENET, KINETICS, Normalise
-from sgs import SequentialGradientSampler
-from sgs.batch_norm import FrozenBatchNorm
+from sgs import FrozenBatchNorm, SequentialGradientSampler
 from tests.reference import RTOL, assert_same, direct_features, run
 
 # Those of other sizes differ in nothing but numbers.

@@ -151,6 +151,10 @@ def narrow(state: State) -> None:
     state["fc_norm.bias"] = torch.zeros(31)
 
 
+def diverge(state: State) -> None:
+    state["fc_norm.bias"][3] = torch.nan
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -158,6 +162,7 @@ def narrow(state: State) -> None:
         (add_decoder, r"Weights unknown: decoder.0, decoder.1, decoder.2 and 2 more. Is it"),
         (double, r"Weights present twice: fc_norm.bias. Is it"),
         (narrow, r"Weights of another shape: pool.1.bias. Is it"),
+        (diverge, r"Weights not finite: pool.1.bias. Is it"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_loaded(

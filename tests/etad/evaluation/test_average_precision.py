@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from examples.etad.detections import Detections, GroundTruth
 from examples.etad.evaluation.average_precision import (
     ACTIVITYNET_TIOU,
     THUMOS_TIOU,
@@ -16,6 +15,7 @@ from examples.etad.evaluation.average_precision import (
     format_markdown,
     format_table,
 )
+from examples.etad.segments import Detections, GroundTruth
 
 CLASSES = ("jump", "run", "throw")
 Videos = tuple[dict[str, GroundTruth], dict[str, Detections]]

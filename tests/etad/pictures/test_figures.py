@@ -15,7 +15,6 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from examples.etad.detections import Detections, GroundTruth
 from examples.etad.evaluation.average_precision import DetectionMetrics
 from examples.etad.pictures import curves, figure_text, time_axis, timeline
 from examples.etad.pictures.curves import plot_metrics, plot_training_curve
@@ -23,6 +22,7 @@ from examples.etad.pictures.figure_file import save_figure
 from examples.etad.pictures.time_axis import format_time
 from examples.etad.pictures.timeline import plot_timeline
 from examples.etad.pictures.timeline_bars import COLOUR_MAP, Lane, arrange_lanes, choose_colours
+from examples.etad.segments import Detections, GroundTruth
 
 # The last one is an error if it is taken for mathematics.
 CLASSES = ("jump", "run", r"$\throw$")

@@ -53,6 +53,9 @@ ERRORS = [
     ("encoder.ratio=true", r"encoder.ratio=True: expected float"),
     ("train.schedule=linear", r"train.schedule='linear': expected Literal\['cosine', 'step'\]"),
     ("detector.tiou_thresholds=0.5", r"detector.tiou_thresholds=0.5: expected tuple"),
+    ("train.clip_norm=-1.0", r"clip_norm=-1.0\): expected a finite number of at least 0"),
+    ("train.clip_norm=nan", r"clip_norm=nan\): expected a finite"),
+    ("train.encoder_learning_rate=inf", r"encoder_learning_rate=inf\): expected a finite"),
     ("preset=paper", r"--set preset=paper: expected section.key=value"),
 ]
 

@@ -15,12 +15,12 @@ import sgs.engine
 from sgs import SequentialGradientSampler, Shared, equivalence_report
 from sgs.equivalence.comparison import EquivalenceReport, ReportRow
 from sgs.gradients.graph import back_propagate_rows
+from tests.sgs.exactness.outcomes import ANYWHERE, Refused
+from tests.sgs.exactness.settings import seed
 from tests.sgs.families import FAMILIES
 from tests.sgs.kinds import KINDS
-from tests.sgs.kinds_plain import UnusedSubmodule
-from tests.sgs.kinds_sharing import TiedWeights
-from tests.sgs.outcomes import ANYWHERE, Refused
-from tests.sgs.settings import seed
+from tests.sgs.kinds.plain import UnusedSubmodule
+from tests.sgs.kinds.sharing import TiedWeights
 
 # The shape checker draws from Python's random: encoders would seem to draw random numbers.
 pytestmark = pytest.mark.usefixtures("raw_errors")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sgs import SequentialGradientSampler, equivalence_report
+from tests.sgs.exactness.outcomes import ANYWHERE, Refused
+from tests.sgs.exactness.settings import seed
 from tests.sgs.kinds import KINDS
-from tests.sgs.outcomes import ANYWHERE, Refused
-from tests.sgs.settings import seed
 
 # The shape checker draws from Python's random: encoders would seem to draw random numbers.
 pytestmark = pytest.mark.usefixtures("raw_errors")

@@ -6,7 +6,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from examples.etad.data.snippets.augmentation import View
-from examples.etad.data.snippets.video_frames import Clip
+from examples.etad.data.snippets.reader import Clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,4 +36,5 @@ class SnippetSource:
         """
         position = self.clip.index[index]
         frames = self.view.apply(self.clip.pixels[position.flatten()])
-        return frames.unflatten(0, position.shape).transpose(1, 2).contiguous()
+        snippets: Tensor = frames.unflatten(0, position.shape)
+        return snippets.transpose(1, 2).contiguous()

@@ -1,11 +1,14 @@
 """The ETAD detector (paper section 3.1, supplement A)."""
 
+from collections.abc import Iterable
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from examples.etad.detectors.etad.boundary import BoundaryEvaluation
+from examples.etad.detectors.etad.boundary_evaluation import BoundaryEvaluation
 from examples.etad.detectors.etad.config import DetectorConfig
-from examples.etad.detectors.etad.enhancement import FeatureEnhancement
+from examples.etad.detectors.etad.feature_enhancement import FeatureEnhancement
 from examples.etad.detectors.etad.output import DetectorOutput, StageOutput, concatenate
 from examples.etad.detectors.etad.proposal_evaluation import ProposalEvaluation
 
@@ -79,7 +82,8 @@ class Detector(nn.Module):
             )
         enhanced = self.enhancement(features.transpose(1, 2))
         startness, endness = self.boundary(enhanced)
-        sequences = [stage.sequence(enhanced) for stage in self.stages]
+        stages = cast("Iterable[ProposalEvaluation]", self.stages)
+        sequences = [stage.sequence(enhanced) for stage in stages]
         chunks = proposals.detach().split(proposal_chunk_size or proposals.shape[1], dim=1)
         parts = [self._cascade(sequences, chunk) for chunk in chunks]
         return DetectorOutput(

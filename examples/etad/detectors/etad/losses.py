@@ -1,7 +1,6 @@
 """The losses of the detector (supplement A.3, equation 1).
 
-The promises of `examples.etad.detectors.etad.balancing` hold for all of them: single precision,
-finite, connected.
+The promises of `balanced_losses.py` hold for all of them: single precision, finite, connected.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aps.tiou import paired_tiou
-from examples.etad.detectors.etad.balancing import (
+from examples.etad.detectors.etad.balanced_losses import (
     balanced_bce,
     masked_mean,
     tiou_regression,
@@ -59,16 +58,13 @@ def detection_loss(
         ValueError: If the ground truth does not fit the batch, is not normalised, or lacks labels.
     """
     proposals = output.stages[0].proposals
-    class_logits = output.stages[-1].class_logits
-    num_classes = 0 if class_logits is None else class_logits.shape[-1]
     check_ground_truth(
-        gt_segments, gt_labels=gt_labels, batch_size=len(proposals), num_classes=num_classes
+        gt_segments,
+        gt_labels=gt_labels,
+        batch_size=len(proposals),
+        num_classes=output.num_classes,
     )
-    near = boundary_targets(
-        [segments.to(proposals) for segments in gt_segments],
-        num_snippets=output.startness_logits.shape[1],
-        region_snippets=config.boundary_region_snippets,
-    )
+    near = _near_boundaries(output, gt_segments, config)
     assignment = assign_ground_truth(proposals, gt_segments, gt_labels=gt_labels)
     total = _boundary_loss(output, near)
     parts = {"boundary": total.detach()}
@@ -81,6 +77,19 @@ def detection_loss(
         parts[f"stage{i + 1}"] = stage_loss.detach()
         parts |= {f"stage{i + 1}/{name}": term.detach() for name, term in terms.items()}
     return {"total": total, **parts}
+
+
+def _near_boundaries(
+    output: DetectorOutput,
+    gt_segments: Sequence[Float[Tensor, "instances 2"]],
+    config: DetectorConfig,
+) -> Float[Tensor, "batch snippets 2"]:
+    """Return the boundary targets in the precision and on the device of the proposals."""
+    return boundary_targets(
+        [segments.to(output.stages[0].proposals) for segments in gt_segments],
+        num_snippets=output.startness_logits.shape[1],
+        region_snippets=config.boundary_region_snippets,
+    )
 
 
 def _boundary_loss(
@@ -103,23 +112,19 @@ def _stage_terms(
 ) -> dict[str, Float[Tensor, ""]]:
     """Return the weighted terms of one stage of the cascade."""
     classify = partial(balanced_bce, balance=config.balance, generator=generator)
+    regress = partial(tiou_regression, regress_zero=config.regress_zero_tiou, generator=generator)
     tiou = paired_tiou(stage.proposals, assignment.segments)
     starts, ends = (at_proposal_boundaries(near, stage.proposals) > 0.5).unbind(-1)
     offsets = encode_offsets(stage.proposals, assignment.segments)
+    move = offset_regression(stage.offsets, offsets, positive=tiou > config.tiou_thresholds[index])
+    at_start, at_end = stage.boundary_logits.unbind(-1)
     terms = {
         "tiou_classification": config.tiou_classification_weight
         * classify(stage.tiou_logits[..., 0], tiou > config.tiou_positive_threshold),
-        "tiou_regression": config.tiou_regression_weight
-        * tiou_regression(
-            stage.tiou[..., 1], tiou, regress_zero=config.regress_zero_tiou, generator=generator
-        ),
-        "offsets": config.offset_weight
-        * offset_regression(stage.offsets, offsets, positive=tiou > config.tiou_thresholds[index]),
+        "tiou_regression": config.tiou_regression_weight * regress(stage.tiou[..., 1], tiou),
+        "offsets": config.offset_weight * move,
         "boundary": config.proposal_boundary_weight
-        * (
-            classify(stage.boundary_logits[..., 0], starts)
-            + classify(stage.boundary_logits[..., 1], ends)
-        ),
+        * (classify(at_start, starts) + classify(at_end, ends)),
     }
     if stage.class_logits is not None and assignment.labels is not None:
         terms["class"] = config.class_weight * classification(

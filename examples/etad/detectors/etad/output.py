@@ -82,15 +82,23 @@ class DetectorOutput:
         """Probability that an action ends in the snippet."""
         return probability(self.endness_logits)
 
+    @property
+    def num_classes(self) -> int:
+        """Classes that the last stage tells apart; 0 if it does not classify."""
+        logits = self.stages[-1].class_logits
+        return 0 if logits is None else logits.shape[-1]
+
 
 def concatenate(parts: tuple[StageOutput, ...]) -> StageOutput:
     """Join outputs of the same stage for consecutive proposals."""
     if len(parts) == 1:
         return parts[0]
-    first, *_ = parts
+    class_logits = [part.class_logits for part in parts if part.class_logits is not None]
     return StageOutput(
-        **{
-            name: None if value is None else torch.cat([getattr(p, name) for p in parts], dim=1)
-            for name, value in vars(first).items()
-        }
+        proposals=torch.cat([part.proposals for part in parts], dim=1),
+        refined=torch.cat([part.refined for part in parts], dim=1),
+        tiou_logits=torch.cat([part.tiou_logits for part in parts], dim=1),
+        boundary_logits=torch.cat([part.boundary_logits for part in parts], dim=1),
+        offsets=torch.cat([part.offsets for part in parts], dim=1),
+        class_logits=torch.cat(class_logits, dim=1) if class_logits else None,
     )

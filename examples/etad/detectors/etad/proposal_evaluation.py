@@ -26,7 +26,7 @@ class ProposalEvaluation(nn.Module):
         self.sequence = StageSequence(config)
         whole = config.roi_channels * config.roi_bins
         shared = config.trunk == "shared"
-        self.trunk = _mlp(whole, config.trunk_size) if shared else nn.Identity()
+        self.trunk = nn.Sequential(*_mlp(whole, config.trunk_size)) if shared else nn.Identity()
         joint = config.start_end_heads == "joint"
         self.tiou_head = _whole_head(config, 2)
         self.boundary_head = _whole_head(config, 2)
@@ -77,7 +77,8 @@ class ProposalEvaluation(nn.Module):
             num_bins=self.config.roi_bins,
             aligned=self.config.roi_aligned,
         )
-        return self.class_head(inside.mean(dim=-1))
+        logits: Tensor = self.class_head(inside.mean(dim=-1))
+        return logits
 
     def _offsets(
         self,
@@ -120,7 +121,8 @@ class StageSequence(nn.Module):
     ) -> Float[Tensor, "batch roi_channels snippets"]:
         if self.residual is not None:
             features = features + self.residual(features)
-        return self.reduce(features)
+        reduced: Tensor = self.reduce(features)
+        return reduced
 
 
 def _with_context(
@@ -137,19 +139,19 @@ def _whole_head(config: DetectorConfig, num_outputs: int) -> nn.Sequential:
     sizes = [config.trunk_size, head, head, head, num_outputs]
     if config.trunk == "own":
         sizes = [config.roi_channels * config.roi_bins, *sizes]
-    return _mlp(*sizes)[:-1]
+    return nn.Sequential(*_mlp(*sizes)[:-1])
 
 
 def _boundary_offset_head(config: DetectorConfig) -> nn.Sequential:
     """Return a head on the bins at one end of the proposal."""
     head = config.head_size
     whole = config.roi_channels * config.boundary_bins
-    return _mlp(whole, config.trunk_size, head, head, head, 1)[:-1]
+    return nn.Sequential(*_mlp(whole, config.trunk_size, head, head, head, 1)[:-1])
 
 
-def _mlp(*sizes: int) -> nn.Sequential:
+def _mlp(*sizes: int) -> list[nn.Module]:
     """Return linear layers of these sizes, each followed by a ReLU."""
     layers: list[nn.Module] = []
     for size, next_size in pairwise(sizes):
         layers += [nn.Linear(size, next_size), nn.ReLU()]
-    return nn.Sequential(*layers)
+    return layers

@@ -36,8 +36,9 @@ def roi_align_1d(
     weights = interpolation_weights(
         segments, num_snippets=features.shape[2], num_bins=num_bins, aligned=aligned
     )
-    bins = weights.to(features.dtype).flatten(1, 2) @ features.transpose(1, 2)
-    return bins.unflatten(1, (segments.shape[1], num_bins)).transpose(2, 3)
+    flat: Tensor = weights.to(features.dtype).flatten(1, 2) @ features.transpose(1, 2)
+    bins: Tensor = flat.unflatten(1, (segments.shape[1], num_bins))
+    return bins.transpose(2, 3)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import torch
 from examples.etad.data.annotations.activitynet import class_names, load_annotations
 from examples.etad.data.rendered import render as render_module
 from examples.etad.data.rendered.render import CLASSES, DatasetFiles, render_dataset
-from examples.etad.data.video.frames import decode_frames, probe
+from examples.etad.data.video.decoding import decode_frames, probe
 
 render = partial(
     render_dataset,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from examples.etad.data.rendered import video_writer
 from examples.etad.data.rendered.video_writer import write_video
-from examples.etad.data.video.frames import decode_frames, probe
+from examples.etad.data.video.decoding import decode_frames, probe
 
 
 def smooth_frames(generator: torch.Generator, count: int = 24) -> Tensor:

@@ -1,0 +1,1 @@
+"""Training loops and trainers that drive a model over batches."""

@@ -1,0 +1,26 @@
+"""The switch for what must be present."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.conftest import pytest_configure
+
+
+def require(*names: str) -> None:
+    pytest_configure(SimpleNamespace(getoption={"--require": names}.get))
+
+
+@pytest.mark.parametrize("missing", ["gpu", "no_such_module"])
+def test_what_is_required_and_missing_ends_the_run(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(pytest.UsageError, match=f"--require {missing}"):
+        require("torch", missing)
+
+
+def test_what_is_required_and_present_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    require("torch", "gpu")
