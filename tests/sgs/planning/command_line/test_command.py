@@ -1,6 +1,9 @@
-import subprocess
+import io
+import runpy
 import sys
 from argparse import ArgumentTypeError
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -80,12 +83,12 @@ number = 3
 '''
 LAYERS = [nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
 STEP = ("--item", "3x8x8", "--num-items", "12")
-SHORT = ("--item", "3x8x8", "--num-items", "3")
+SHORT = ("--item", "3x8x8", "--num-items", "3", "--budget", "1GiB")
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "encoders_of_the_test.py"
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("encoders") / "encoders_of_the_test.py"
     path.write_text(ENCODERS)
     return path
 
@@ -108,9 +111,16 @@ def step_of(file: Path) -> TrainingStep:
     )
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    main([*arguments])
-    return capsys.readouterr().out
+@cache
+def run(*arguments: str) -> tuple[int, str]:
+    """Return the exit status and the output of a command, which runs once."""
+    with redirect_stdout(io.StringIO()) as output:
+        status = main(arguments)
+    return status, output.getvalue()
+
+
+def printed(*arguments: str) -> str:
+    return run(*arguments)[1]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -131,26 +141,54 @@ def written_line(output: str) -> str:
     return output[start : output.index("\n\n", start)]
 
 
-def test_line_to_write_makes_the_sampler_of_the_table(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([f"{file}:Deep", *STEP, "--budget", "200MiB"]) == 0
-    output = capsys.readouterr().out
-    assert output.startswith("Yes: a training step on 12 items of 3x8x8 float32 takes ")
-    assert cells(output, "fits 200 MiB")[::2] == ["no", "yes"]
+@pytest.fixture(scope="module")
+def picture_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("picture") / "memory.svg"
+
+
+@pytest.fixture
+def deep_report(file: Path, picture_file: Path) -> str:
+    """The output of a command that plans, draws and tells seconds."""
+    drawing = ("--picture", str(picture_file), "--tflops", "0.5")
+    with rc_context({"svg.fonttype": "none"}):
+        status, output = run(f"{file}:Deep", *STEP, "--budget", "200MiB", *drawing)
+    assert status == 0
+    return output
+
+
+def test_line_to_write_makes_the_sampler_of_the_table(file: Path, deep_report: str) -> None:
+    assert deep_report.startswith("Yes: a training step on 12 items of 3x8x8 float32 takes ")
+    assert cells(deep_report, "fits 200 MiB")[::2] == ["no", "yes"]
     encoder = named_module(f"{file}:Deep")
     names = {"encoder": encoder, "SequentialGradientSampler": SequentialGradientSampler}
-    sampler = eval(written_line(output), names)
+    sampler = eval(written_line(deep_report), names)
     assert sampler.kept_graphs > 0
     items, adamw = torch.empty(12, 3, 8, 8, device="meta"), torch.optim.AdamW
     for column, method in enumerate(("naive", "checkpointed", "sgs")):
         needed = estimate(sampler, items, method=method, optimizer=adamw, items_on_device=False)
-        assert cells(output, "peak memory")[column] == readable_bytes(needed.peak_bytes)
-        assert cells(output, "TFLOP")[column] == f"{needed.total_flops / 1e12:.4g}"
+        assert cells(deep_report, "peak memory")[column] == readable_bytes(needed.peak_bytes)
+        assert cells(deep_report, "TFLOP")[column] == f"{needed.total_flops / 1e12:.4g}"
 
 
-def test_step_that_fits_anyway_needs_no_sgs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = said(capsys, f"{file}:whole", *SHORT, "--budget", "1GiB")
+def test_seconds_are_operations_by_speed(file: Path, deep_report: str) -> None:
+    seconds, flops = (cells(deep_report, row) for row in ("seconds at 0.5 TFLOP/s", "TFLOP"))
+    assert [float(x) for x in seconds] == pytest.approx([2 * float(x) for x in flops], rel=1e-3)
+    assert "seconds" not in printed(f"{file}:whole", *SHORT)
+
+
+def test_picture_shows_each_method_the_budget_and_the_plan(
+    deep_report: str, picture_file: Path
+) -> None:
+    drawn = picture_file.read_text()
+    for text in ("naive: ", "checkpointed: ", "SGS: ", "★ SGS, kept_graphs=", "budget: 200 MiB"):
+        assert text in drawn
+    naive, _, sgs = cells(deep_report, "peak memory")
+    assert f"naive: {naive}" in drawn
+    assert f": {sgs}" in drawn
+
+
+def test_step_that_fits_anyway_needs_no_sgs(file: Path) -> None:
+    output = printed(f"{file}:whole", *SHORT)
     assert output.startswith("Yes, and it needs no SGS")
     assert cells(output, "fits 1 GiB") == ["yes"] * 3
 
@@ -164,56 +202,41 @@ def test_step_that_fits_anyway_needs_no_sgs(file: Path, capsys: pytest.CaptureFi
     ],
 )
 def test_step_that_does_not_fit_is_a_failure_with_advice(
-    encoder: str, advice: str, file: Path, capsys: pytest.CaptureFixture[str]
+    encoder: str, advice: str, file: Path
 ) -> None:
-    assert main([f"{file}:{encoder}", *STEP, "--budget", "1MiB"]) == 1
-    output = " ".join(capsys.readouterr().out.split())
-    assert output.startswith("No: a training step on 12 items of 3x8x8 float32 takes ")
+    status, output = run(f"{file}:{encoder}", *SHORT[:4], "--budget", "1MiB")
+    output = " ".join(output.split())
+    assert status == 1
+    assert output.startswith("No: a training step on 3 items of 3x8x8 float32 takes ")
     assert advice in output
     assert "SequentialGradientSampler(" not in output
 
 
-def test_items_that_fill_the_device_are_named(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_items_that_fill_the_device_are_named(file: Path) -> None:
     step = ("--item", "3x80x80", "--num-items", "12", "--budget", "1MiB")
-    assert "--items-on-device" not in said(capsys, f"{file}:Mean", *step)
-    output = said(capsys, f"{file}:Mean", *step, "--items-on-device")
+    assert "--items-on-device" not in printed(f"{file}:Mean", *step)
+    output = printed(f"{file}:Mean", *step, "--items-on-device")
     assert "are items: omit --items-on-device" in " ".join(output.split())
 
 
-def test_videos_ratio_and_stem_reach_the_sampler(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_videos_ratio_and_stem_reach_the_sampler(file: Path) -> None:
     stem = ("--frozen-stem", f"{file}:stem", "--stem-cache-on-host")
     options = ("--videos", "3", "--ratio", "0.3", "--dtype", "uint8")
-    output = said(capsys, f"{file}:trunk", *SHORT, *stem, *options, "--budget", "1GiB")
+    output = printed(f"{file}:trunk", *SHORT, *stem, *options)
     assert "on 3 videos of 3 items of 3x8x8 uint8 takes" in " ".join(output.split())
     line = " ".join(written_line(output).split())
     given = 'ratio=0.3, item_dim=1, frozen_stem=FrozenStem(frozen_stem, cache_device="cpu") )'
     assert given in line
 
 
-def test_optimizer_and_autocast_reach_the_estimate(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    step = (f"{file}:whole", *SHORT, "--budget", "1GiB", "--optimizer")
-    states = [said(capsys, *step, name) for name in ("AdamW", "SGD", "none")]
-    adamw, sgd, none = (cells(output, "optimizer state")[0] for output in states)
+def test_optimizer_and_autocast_reach_the_estimate(file: Path) -> None:
+    step = (f"{file}:whole", *SHORT)
+    outputs = [printed(*step)] + [printed(*step, "--optimizer", name) for name in ("SGD", "none")]
+    adamw, sgd, none = (cells(output, "optimizer state")[0] for output in outputs)
     assert float(adamw.removesuffix(" MiB")) > 1.5 * float(sgd.removesuffix(" MiB"))
     assert none == "-"
-    half = said(capsys, *step, "none", "--autocast", "bfloat16")
-    assert cells(half, "peak memory") != cells(states[2], "peak memory")
-
-
-def test_seconds_are_operations_by_speed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    step = (f"{file}:whole", *SHORT, "--budget", "1GiB")
-    output = said(capsys, *step, "--tflops", "0.5")
-    for found, flops in zip(
-        cells(output, "seconds at 0.5 TFLOP/s"), cells(output, "TFLOP"), strict=True
-    ):
-        assert float(found) == pytest.approx(2 * float(flops), rel=1e-3)
-    assert "seconds" not in said(capsys, *step)
+    half = printed(*step, "--optimizer", "none", "--autocast", "bfloat16")
+    assert cells(half, "peak memory") != cells(outputs[2], "peak memory")
 
 
 @pytest.mark.parametrize("name", ["whole", "ready", "Nested.build"])
@@ -319,21 +342,6 @@ def test_picture_without_matplotlib_is_refused(
     assert "pip install matplotlib" in refused(capsys, *step)
 
 
-def test_picture_shows_each_method_the_budget_and_the_plan(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "memory.svg"
-    step = (*STEP, "--budget", "200MiB", "--picture", str(path))
-    with rc_context({"svg.fonttype": "none"}):
-        output = said(capsys, f"{file}:Deep", *step)
-    drawn = path.read_text()
-    for text in ("naive: ", "checkpointed: ", "SGS: ", "★ SGS, kept_graphs=", "budget: 200 MiB"):
-        assert text in drawn
-    naive, _, sgs = cells(output, "peak memory")
-    assert f"naive: {naive}" in drawn
-    assert f": {sgs}" in drawn
-
-
 def test_lines_of_the_picture_are_estimates_without_kept_graphs(file: Path) -> None:
     step = step_of(file)
     plan = Plan(16, 16, 2, step.estimate("naive", SMALLEST))
@@ -345,9 +353,9 @@ def test_lines_of_the_picture_are_estimates_without_kept_graphs(file: Path) -> N
     assert sgs[100] == pytest.approx(sgs[16], rel=0.01)
 
 
-def test_package_is_the_command(file: Path) -> None:
-    command = [sys.executable, "-m", "sgs", f"{file}:whole", *STEP, "--budget", "100KiB"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stderr
-    assert done.stdout.startswith("No: ")
-    assert done.stderr == ""
+def test_package_is_the_command(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["sgs", f"{file}:whole", *SHORT[:4], "--budget", "1MiB"]
+    monkeypatch.setattr(sys, "argv", command)
+    with redirect_stdout(io.StringIO()) as output, pytest.raises(SystemExit, match="1"):
+        runpy.run_module("sgs", run_name="__main__")
+    assert output.getvalue() == printed(*command[1:])

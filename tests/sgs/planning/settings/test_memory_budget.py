@@ -69,8 +69,7 @@ def test_every_step_stays_within_the_budget() -> None:
 def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler = within("8MiB", wide())
-    items = images(NUM_ITEMS)
+    sampler, items = within("8MiB", nn.Linear(30, 20)), torch.rand(NUM_ITEMS, 30)
     for _ in range(2):
         train(sampler, items)
     assert settings_of(sampler)[2] > 0
@@ -98,12 +97,12 @@ def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_not_predicted_is_known_to_the_next_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler = within("8MiB", wide())
-    train(sampler, images(NUM_ITEMS))
+    sampler, items = within("8MiB", nn.Linear(30, 20)), torch.rand(2 * NUM_ITEMS, 30)
+    train(sampler, items[:NUM_ITEMS])
     assert sampler.sizes.micro_batch_size > 1
     observed[0] = 20 * MIB
-    train(sampler, images(NUM_ITEMS))
-    train(sampler, images(2 * NUM_ITEMS))
+    train(sampler, items[:NUM_ITEMS])
+    train(sampler, items)
     assert sampler.sizes.micro_batch_size == 1
 
 
@@ -255,8 +254,8 @@ def test_a_budget_is_an_amount_of_memory() -> None:
 
 
 def test_two_samplers_may_have_the_same_budget() -> None:
-    budget, items = MemoryBudget("2MiB"), torch.rand(32, 10)
-    # Of 40 kB per item, 32 do not fit beside the parameters and their gradients.
+    budget, items = MemoryBudget("2MiB"), torch.rand(16, 10)
+    # Of 40 kB per item, 16 do not fit beside the parameters and their gradients.
     heavy = nn.Sequential(nn.Linear(10, 10**4), nn.Tanh(), nn.Linear(10**4, 1))
     first, second, alone = (
         SequentialGradientSampler(encoder, micro_batch_size=budget)
