@@ -213,7 +213,7 @@ def test_step_that_does_not_fit_is_a_failure_with_advice(
 
 
 def test_items_that_fill_the_device_are_named(file: Path) -> None:
-    step = ("--item", "3x80x80", "--num-items", "12", "--budget", "1MiB")
+    step = ("--item", "3x112x112", "--num-items", "6", "--budget", "1MiB")
     assert "--items-on-device" not in printed(f"{file}:Mean", *step)
     output = printed(f"{file}:Mean", *step, "--items-on-device")
     assert "are items: omit --items-on-device" in " ".join(output.split())

@@ -101,8 +101,8 @@ def test_checkpointed_micro_batches_that_are_left_out_count(
     assert run() == few
 
 
-@pytest.mark.parametrize("num_items", [256, pytest.param(4096, marks=pytest.mark.exhaustive)])
-@pytest.mark.parametrize("options", [{}, {"ratio": 0.3}, {"forward_micro_batch_size": 64}])
+@pytest.mark.parametrize("num_items", [128, pytest.param(4096, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("options", [{}, {"ratio": 0.3}, {"forward_micro_batch_size": 16}])
 def test_peak_is_constant_in_the_number_of_streamed_items(
     options: dict[str, Any], num_items: int
 ) -> None:
@@ -113,13 +113,13 @@ def test_peak_is_constant_in_the_number_of_streamed_items(
             torch.empty(count, 3, 56, 56, device="meta"),
             items_on_device=False,
         ).bytes_by_category
-        for count in (128, num_items)
+        for count in (64, num_items)
     )
     features = few.pop("features"), many.pop("features")
     heads = few.pop("head"), many.pop("head")
     assert sum(few.values()) == sum(many.values())
     # The features are what the head works on: they grow as they do for frozen features.
-    assert features[1] <= num_items / 128 * features[0]
+    assert features[1] <= num_items / 64 * features[0]
     assert heads[0] <= heads[1]
 
 

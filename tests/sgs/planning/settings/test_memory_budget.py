@@ -66,18 +66,24 @@ def test_every_step_stays_within_the_budget() -> None:
         encoder.zero_grad()
 
 
-def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_observed_peak_replaces_the_estimate_in_this_plan_and_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler, items = within("8MiB", nn.Linear(30, 20)), torch.rand(NUM_ITEMS, 30)
+    sampler, items = within("8MiB", nn.Linear(30, 20)), torch.rand(6, 30)
     for _ in range(2):
-        train(sampler, items)
-    assert settings_of(sampler)[2] > 0
+        train(sampler, items[:3])
+    assert sampler.sizes.micro_batch_size > 1
+    assert sampler.sizes.kept_graphs > 0
     # The head and the optimizer took what was left, and more.
     observed[0] = 20 * MIB
+    train(sampler, items[:3])
+    assert settings_of(sampler)[::2] == (1, 0)
+    # More items need another plan.
     train(sampler, items)
-    assert settings_of(sampler)[0] == 1
-    assert settings_of(sampler)[2] == 0
+    assert sampler.sizes.call.num_items == 6
+    assert settings_of(sampler)[::2] == (1, 0)
 
 
 def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,18 +98,6 @@ def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
     observed[0] = before.estimate.peak_bytes - 10 * 1024
     train(sampler, items)
     assert sampler.sizes.kept_graphs > before.kept_graphs > 0
-
-
-def test_what_was_not_predicted_is_known_to_the_next_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    observed = [0]
-    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler, items = within("8MiB", nn.Linear(30, 20)), torch.rand(2 * NUM_ITEMS, 30)
-    train(sampler, items[:NUM_ITEMS])
-    assert sampler.sizes.micro_batch_size > 1
-    observed[0] = 20 * MIB
-    train(sampler, items[:NUM_ITEMS])
-    train(sampler, items)
-    assert sampler.sizes.micro_batch_size == 1
 
 
 def test_weights_that_train_later_are_planned_for() -> None:

@@ -37,7 +37,13 @@ def exact_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [convolutions, wide, pytest.param(Attention, marks=pytest.mark.exhaustive)]
+    "make",
+    [
+        one_convolution,
+        wide,
+        pytest.param(convolutions, marks=pytest.mark.exhaustive),
+        pytest.param(Attention, marks=pytest.mark.exhaustive),
+    ],
 )
 @pytest.mark.usefixtures("exact_bytes")
 def test_planned_step_stays_within_the_budget(make: Callable[[], nn.Module]) -> None:
@@ -115,10 +121,10 @@ def test_more_memory_is_never_used_worse() -> None:
 
 
 def test_heavy_items_do_not_share_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    sampler = sampler_of(wide())
-    assert plan(sampler, images(), "1GiB").micro_batch_size > 1
+    sampler, items = sampler_of(wide()), images(4)
+    assert plan(sampler, items, "1GiB").micro_batch_size > 1
     monkeypatch.setattr(search, "BUSY_FLOPS", 1)
-    assert plan(sampler, images(), "1GiB").micro_batch_size == 1
+    assert plan(sampler, items, "1GiB").micro_batch_size == 1
 
 
 def test_strategies_that_look_at_features_keep_no_graphs() -> None:
