@@ -1,4 +1,4 @@
-"""`python -m sgs`: will an encoder fit into memory, with which settings, at which cost?"""
+"""`python -m sgs`: does an encoder fit into memory, with which settings, and at what cost?"""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from pathlib import Path
 import torch
 
 from sgs.planning.byte_size import bytes_of
-from sgs.planning.command_line.answer import answer
 from sgs.planning.command_line.named_module import named_module
 from sgs.planning.command_line.picture import check_picture, draw
-from sgs.planning.command_line.question import OPTIMIZERS, Question
+from sgs.planning.command_line.report import report_on
+from sgs.planning.command_line.training_step import OPTIMIZERS, TrainingStep
 
 ITEM_DTYPES = ("float32", "float16", "bfloat16", "float64", "uint8", "int64")
 AUTOCAST_DTYPES = ("bfloat16", "float16")
 FITS, DOES_NOT_FIT = 0, 1
-DESCRIPTION = "Will an encoder fit into memory, with which settings, and what will it cost?"
+DESCRIPTION = "Does an encoder fit into memory, with which settings, and at what cost?"
 EPILOG = """\
-ENCODER and MODULE are `module:callable` or `path/to/file.py:callable`. What is called takes no
-arguments and returns an nn.Module, in the mode and with the parameters frozen as you train it. It
-is called on the meta device, where it takes no memory; no GPU is needed. The exit status is 0 if
-the step fits and 1 if it does not."""
+ENCODER and MODULE are `module:callable` or `path/to/file.py:callable`. The callable takes no
+arguments and returns an nn.Module, in the mode that you train it in, and with the parameters frozen
+that do not train. It is called on the meta device, where it takes no memory; no GPU is needed. The
+exit status is 0 if the step fits and 1 if it does not."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answer what a command line asks, and return the exit status.
+    """Print the report on a training step, and return the exit status.
 
     Args:
         arguments: The command line; that of the process if None.
     """
     parser = _parser()
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if given.picture is not None:
-            check_picture(given.picture)
-        found = answer(_question(given), tflops=given.tflops)
-        sys.stdout.write(f"{found}\n")
-        if given.picture is not None:
-            draw(found, given.picture)
+        if options.picture is not None:
+            check_picture(options.picture)
+        report = report_on(_training_step(options), tflops=options.tflops)
+        sys.stdout.write(f"{report}\n")
+        if options.picture is not None:
+            draw(report, options.picture)
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
-    return DOES_NOT_FIT if found.found is None else FITS
+    return DOES_NOT_FIT if report.plan is None else FITS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,38 +57,38 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("encoder", metavar="ENCODER", help="what makes the encoder")
+    add("encoder", metavar="ENCODER", help="builds the encoder")
     add("--item", type=_shape, required=True, metavar="SHAPE", help="of one item: 3x16x224x224")
-    add("--num-items", type=_count, required=True, metavar="N", help="items, of each video")
-    add("--budget", type=_bytes, required=True, metavar="SIZE", help="memory there is: 8GiB")
-    add("--videos", type=_count, metavar="B", help="videos of a step, for items [B, N, ...]")
+    add("--num-items", type=_count, required=True, metavar="N", help="items per video")
+    add("--budget", type=_bytes, required=True, metavar="SIZE", help="device memory: 8GiB")
+    add("--videos", type=_count, metavar="B", help="videos per step, for items [B, N, ...]")
     add("--dtype", choices=ITEM_DTYPES, default="float32", help="of items (default: %(default)s)")
     add("--ratio", type=_ratio, default=1.0, help="of items with a gradient, in SGS (default: 1)")
-    add("--optimizer", choices=OPTIMIZERS, default="AdamW", help="SGD is with momentum")
-    add("--autocast", choices=AUTOCAST_DTYPES, help="the precision of torch.autocast")
-    add("--items-on-device", action="store_true", help="all at once; else from host memory")
-    add("--frozen-stem", metavar="MODULE", help="what makes the option frozen_stem")
-    add("--stem-cache-on-host", action="store_true", help="keep the outputs of the stem there")
-    add("--tflops", type=_speed, help="10^12 operations per second that the device sustains")
-    add("--picture", type=Path, metavar="FILE", help="memory against N: a .png, .pdf or .svg")
+    add("--optimizer", choices=OPTIMIZERS, default="AdamW", help="SGD has momentum")
+    add("--autocast", choices=AUTOCAST_DTYPES, help="precision of torch.autocast")
+    add("--items-on-device", action="store_true", help="all of them; else in host memory")
+    add("--frozen-stem", metavar="MODULE", help="builds the option frozen_stem")
+    add("--stem-cache-on-host", action="store_true", help="keep its outputs in host memory")
+    add("--tflops", type=_speed, help="speed of the device, in 10^12 operations per second")
+    add("--picture", type=Path, metavar="FILE", help="draw memory against N: .png, .pdf or .svg")
     return parser
 
 
-def _question(given: argparse.Namespace) -> Question:
-    stem = given.frozen_stem
-    return Question(
-        encoder=named_module(given.encoder),
+def _training_step(options: argparse.Namespace) -> TrainingStep:
+    stem = options.frozen_stem
+    return TrainingStep(
+        encoder=named_module(options.encoder),
         frozen_stem=None if stem is None else named_module(stem),
-        item_shape=given.item,
-        dtype=getattr(torch, given.dtype),
-        num_items=given.num_items,
-        videos=given.videos,
-        budget=given.budget,
-        ratio=given.ratio,
-        optimizer=given.optimizer,
-        autocast=None if given.autocast is None else getattr(torch, given.autocast),
-        items_on_device=given.items_on_device,
-        stem_cache_on_host=given.stem_cache_on_host,
+        item_shape=options.item,
+        dtype=getattr(torch, options.dtype),
+        num_items=options.num_items,
+        videos=options.videos,
+        budget=options.budget,
+        ratio=options.ratio,
+        optimizer=options.optimizer,
+        autocast=None if options.autocast is None else getattr(torch, options.autocast),
+        items_on_device=options.items_on_device,
+        stem_cache_on_host=options.stem_cache_on_host,
     )
 
 
@@ -128,7 +128,7 @@ def _speed(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    """Return a number; what is none is in no range."""
+    """Return a number, or NaN, which is in no range."""
     try:
         return float(text)
     except ValueError:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import operator
+import runpy
 import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,90 +19,77 @@ _FORMS = "`module:callable` or `path/to/file.py:callable`"
 
 
 def named_module(spec: str) -> nn.Module:
-    """Return the module that something makes, without memory where that is possible.
+    """Return the module that something builds, on the meta device where possible.
 
-    What cannot be built on the meta device is built in memory, with a word on stderr.
+    What the meta device refuses is built in memory, with a message on stderr.
 
     Args:
-        spec: `module:callable` or `path/to/file.py:callable`. What is called takes no arguments;
-            a module is returned as it is.
+        spec: `module:callable` or `path/to/file.py:callable`. The callable takes no arguments; a
+            module is returned as it is.
 
     Raises:
-        ArgumentTypeError: If it names nothing, or nothing that makes a module.
+        ArgumentTypeError: If the name does not exist, or is no module and builds none.
     """
-    found = _found(spec)
-    if isinstance(found, nn.Module):
-        return found
-    _check_callable(found, spec)
+    named = _named(spec)
+    if isinstance(named, nn.Module):
+        return named
+    _check_callable(named, spec)
     try:
         with torch.device("meta"):
-            made = found()
+            built = named()
     except (RuntimeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         sys.stderr.write(f"{spec} is built in memory, since the meta device refuses: {reason}\n")
-        made = None
-    # Not in the handler above: what fails here too is the caller's own error, and shown as such.
-    made = found() if made is None else made
-    if not isinstance(made, nn.Module):
+        built = None
+    # Outside of the handler: an error of the second try is the user's own, and is shown alone.
+    built = named() if built is None else built
+    if not isinstance(built, nn.Module):
         raise ArgumentTypeError(
-            f"{spec!r}: expected what makes an nn.Module, got a {type(made).__name__} from it."
+            f"{spec!r} builds a {type(built).__name__}: expected an nn.Module. Return the encoder."
         )
-    return made
+    return built
 
 
-def _found(spec: str) -> Any:
+def _named(spec: str) -> Any:
     place, _, name = spec.rpartition(":")
     if not place or not name:
         raise ArgumentTypeError(f"{spec!r}: expected {_FORMS}.")
-    module = _from_file(Path(place)) if place.endswith(".py") else _imported(place)
+    names = _names_in_file(place) if place.endswith(".py") else _names_in_module(place)
     try:
-        return operator.attrgetter(name)(module)
+        return operator.attrgetter(name)(SimpleNamespace(**names))
     except AttributeError as error:
-        names = ", ".join(x for x, y in vars(module).items() if x[0] != "_" and callable(y))
+        callables = ", ".join(x for x, y in names.items() if x[0] != "_" and callable(y))
         raise ArgumentTypeError(
-            f"{spec!r}: {place} has no {name!r}; it has {names or 'nothing to call'}."
+            f"{spec!r}: {place} has no {name!r}; it has {callables or 'nothing to call'}."
         ) from error
 
 
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ArgumentTypeError(f"there is no file {str(path)!r}. Name {_FORMS}.")
-    name = f"_named_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
+def _names_in_file(path: str) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise ArgumentTypeError(f"there is no file {path!r}. Name {_FORMS}.")
+    return runpy.run_path(path)
 
 
-def _imported(name: str) -> ModuleType:
+def _names_in_module(name: str) -> dict[str, Any]:
     try:
-        return importlib.import_module(name)
+        return vars(importlib.import_module(name))
     except ModuleNotFoundError as error:
+        # Another module that is missing is an error in the user's own.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise ArgumentTypeError(
-            f"there is no module {name!r} (no {error.name!r}). Name {_FORMS}, and call the command "
-            "from the folder that the module lies in, or where it is installed."
+            f"there is no module {name!r} (no {error.name!r}). Name {_FORMS}, and run the command "
+            "in the module's folder, or where it is installed."
         ) from error
 
 
-def _check_callable(found: Any, spec: str) -> None:
-    if not callable(found):
-        raise ArgumentTypeError(
-            f"{spec!r}: expected what makes an nn.Module when it is called, got a "
-            f"{type(found).__name__}."
-        )
+def _check_callable(named: Any, spec: str) -> None:
     try:
-        signature = inspect.signature(found)
-    except ValueError:  # what is written in C may have none
-        return
-    try:
-        signature.bind()
+        inspect.signature(named).bind()
     except TypeError as error:
         raise ArgumentTypeError(
-            f"{spec!r} takes {signature}, and is called without arguments ({error}). Write a "
-            "function that fills them in, in a file of its own."
+            f"{spec!r}: expected an nn.Module, or a function without arguments that builds one "
+            f"({error}). Write such a function in a file of its own."
         ) from error
+    except ValueError:  # callables written in C may have no signature
+        pass

@@ -1,4 +1,4 @@
-"""`estimate`: what a training step will take, without a GPU and without the memory."""
+"""`estimate`: the memory and operations of a training step, without a GPU or the memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from sgs.distributed import bare, has_shards
 from sgs.items.features import is_differentiable
 from sgs.planning.estimate.fake_arguments import fake_arguments
 from sgs.planning.estimate.live_bytes import IGNORED
-from sgs.planning.estimate.methods import Method, WatchedEncoder
-from sgs.planning.estimate.rehearsal import CATEGORIES, ITEMS, PARAMETERS, Rehearsal
+from sgs.planning.estimate.optimizer import MakeOptimizer, optimizer_of
+from sgs.planning.estimate.peak_of_step import peak_of_step
 from sgs.planning.estimate.result import Estimate
-from sgs.planning.estimate.training_step import MakeOptimizer, optimizer_of, peak_of_step
+from sgs.planning.estimate.step_counter import CATEGORIES, ITEMS, PARAMETERS, StepCounter
+from sgs.planning.estimate.training_methods import METHODS, TrainingMethods
+from sgs.planning.estimate.watched_modules import WatchedEncoder
 from sgs.replay.random_numbers import RandomState, random_sources
 from sgs.sampler import SequentialGradientSampler
 
-METHODS = ("sgs", "naive", "checkpointed")
 CUDA_BLOCK = 512
 
 
@@ -43,111 +44,110 @@ def estimate(
     """Count the memory and the operations of a training step, without running it.
 
     A whole step of an ordinary loop runs on fake tensors, which have a shape and no values: forward
-    pass, head and loss, backward, `optimizer.step()`, and the next one with the optimizer's state,
-    gradients set to None in between. No memory is allocated, and neither the encoder nor any random
-    state changes. Micro-batches of one size are alike, so the encoder runs on two of each size; the
-    others take some milliseconds each.
+    pass, head and loss, backward and `optimizer.step()`, with the optimizer's state of the step
+    before. No memory is allocated, and neither the encoder nor any random state changes. The
+    encoder runs on two micro-batches of each size; each further one takes some milliseconds.
 
-    The peak is that of the tensors, in blocks as the allocator of CUDA hands them out. Not seen are
-    the CUDA context, workspaces of cuDNN and cuBLAS, the fragmentation of the allocator, tensors
-    in host memory, and kernels that a GPU would choose otherwise than a CPU.
+    The peak is that of the tensors, in blocks as the allocator of CUDA returns them. Not counted
+    are the CUDA context, workspaces of cuDNN and cuBLAS, the fragmentation of the allocator,
+    tensors in host memory, and GPU kernels that differ from those of the CPU.
 
     Args:
         sampler: The sampler to train with; its encoder may be on the meta device, where it takes
             no memory either.
-        items: What the sampler is called with: a tensor, on the meta device if it should take no
-            memory, or a source, of which one item is fetched; a tuple of arguments, or a dict of
-            keyword arguments, as the encoder has them.
+        items: The argument of the sampler's call: a tensor, on the meta device if it should take
+            no memory, or a source, of which one item is fetched. A tuple for several arguments, or
+            a dict for keyword arguments.
         method: "sgs" for the sampler; "naive" for one call of its encoder in one graph;
             "checkpointed" for a graph of micro-batches of `micro_batch_size`, each in a
             `torch.utils.checkpoint`. The last two train all items, whatever the ratio.
-        head: Maps features to the loss; the parameters of a module train along. The mean square of
-            the features if None.
-        optimizer: Makes an optimizer of a list of parameters, e.g. `torch.optim.AdamW`. No
+        head: Maps features to the loss; if it is a module, its parameters train too. The mean
+            square of the features if None.
+        optimizer: Makes an optimizer from a list of parameters, e.g. `torch.optim.AdamW`. No
             optimizer's step if None.
         items_on_device: Whether tensors of items lie on the device. If False, they stay in host
-            memory and what the encoder is called with is copied, as from a source.
+            memory and each micro-batch is copied, as from a source.
         autocast: The precision of `torch.autocast`; that of the tensors if None.
 
     Returns:
         The peak by category, and the operations by part; print it for a table.
 
     Raises:
-        TypeError: If `sampler` is no `SequentialGradientSampler`, its parameters are sharded, or
-            the encoder or the head cannot be copied.
-        ValueError: If `method` is unknown, the loss is no single number, or as a call.
-        RuntimeError: If the encoder or the head computes shapes from values, or as a call.
+        TypeError: If `sampler` is no `SequentialGradientSampler`, its parameters are sharded, the
+            encoder or the head cannot be copied, or `optimizer` makes no optimizer.
+        ValueError: If `method` is unknown, the loss is no single number, or the sampler's call
+            raises it.
+        RuntimeError: If the encoder or the head computes shapes from values, or the sampler's call
+            raises it.
 
     Example:
         >>> with torch.device("meta"):
         ...     encoder, items = nn.Linear(10**5, 100), torch.empty(10**4, 10**5)
-        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=100)
+        >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=500)
         >>> needed = estimate(sampler, items, items_on_device=False)
         >>> needed.fits("1GiB"), estimate(sampler, items, method="naive").fits("1GiB")
         (True, False)
     """
     _validate(sampler, method)
-    rehearsal = Rehearsal(block=CUDA_BLOCK)
-    # At once, so that what they share stays shared.
-    modules = bare(sampler.encoder), sampler.frozen_stem
-    encoder, stem = _copied(rehearsal, modules, "encoder")
-    loss_of = _mean_square if head is None else _copied(rehearsal, head, "head")
-    arguments = fake_arguments(items, rehearsal.dry_run, items_on_device=items_on_device)
-    rehearsal.memory.assign(arguments.host, IGNORED)
-    rehearsal.memory.assign([x for x in arguments.tensors if not arguments.is_on_host(x)], ITEMS)
-    trained = _register(rehearsal, (encoder, stem, loss_of))
-    watched = WatchedEncoder(encoder, rehearsal)
-    run = Method(sampler, watched, stem, rehearsal)
-    with _no_trace(encoder), _explained():
+    counter = StepCounter(block=CUDA_BLOCK)
+    # In one copy, so that parameters shared between them stay shared.
+    encoder, stem = _copied(counter, (bare(sampler.encoder), sampler.frozen_stem), "encoder")
+    loss_of = _mean_square if head is None else _copied(counter, head, "head")
+    arguments = fake_arguments(items, counter.dry_run, items_on_device=items_on_device)
+    counter.memory.assign(arguments.host, IGNORED)
+    counter.memory.assign([x for x in arguments.tensors if not arguments.is_on_host(x)], ITEMS)
+    trained = _count_parameters(counter, (encoder, stem, loss_of))
+    methods = TrainingMethods(sampler, WatchedEncoder(encoder, counter), stem, counter)
+    with _states_restored(encoder), _fake_errors_explained():
         peak = peak_of_step(
-            rehearsal,
-            lambda: run.features(method, arguments),
+            counter,
+            lambda: methods.features(method, arguments),
             loss_of,
             autocast=autocast,
             optimizer=optimizer_of(optimizer, trained),
         )
-    found = {name: peak[name] for name in CATEGORIES}
-    return Estimate(method, run.num_items(arguments), found, rehearsal.flops_by_part())
+    categories = {name: peak[name] for name in CATEGORIES}
+    return Estimate(method, methods.num_items(arguments), categories, counter.flops_by_part())
 
 
 def _validate(sampler: Any, method: str) -> None:
     if not isinstance(sampler, SequentialGradientSampler):
         raise TypeError(
             f"estimate(sampler={type(sampler).__name__}): expected a SequentialGradientSampler, "
-            "whose options are those of the estimate."
+            "which has the options to estimate with."
         )
     if method not in METHODS:
         raise ValueError(f"estimate(method={method!r}): expected one of {METHODS}.")
     if has_shards(sampler):
         raise TypeError(
-            "estimate(sampler=...): the encoder's parameters are sharded, and what a process holds "
-            "of them changes in a step. Estimate before fully_shard()."
+            "estimate(sampler=...): the encoder's parameters are sharded, and how much of them a "
+            "process holds changes during a step. Estimate before fully_shard()."
         )
 
 
-def _copied(rehearsal: Rehearsal, value: Any, name: str) -> Any:
+def _copied(counter: StepCounter, value: Any, name: str) -> Any:
     try:
-        return rehearsal.dry_run.copy(value)
+        return counter.dry_run.copy(value)
     except (TypeError, RuntimeError) as error:
         raise TypeError(
-            f"estimate: the {name} cannot be copied by copy.deepcopy ({error}), which keeps yours "
-            "as it is. Remove what it holds besides modules and tensors, or build it anew."
+            f"estimate: the {name} cannot be copied by copy.deepcopy ({error}). An estimate runs a "
+            "copy. Remove attributes other than modules and tensors, or build it anew."
         ) from error
 
 
-def _register(rehearsal: Rehearsal, parts: tuple[Any, ...]) -> list[Tensor]:
-    """Count what is there before the step, and return the parameters that train."""
+def _count_parameters(counter: StepCounter, parts: tuple[Any, ...]) -> list[Tensor]:
+    """Count parameters and buffers, and return the parameters that train."""
     modules = [part for part in parts if isinstance(part, nn.Module)]
     parameters = list({id(p): p for part in modules for p in part.parameters()}.values())
     buffers = [buffer for part in modules for buffer in part.buffers()]
-    rehearsal.memory.assign([*parameters, *buffers], PARAMETERS)
-    rehearsal.watch_parameters(parameters)
+    counter.memory.assign([*parameters, *buffers], PARAMETERS)
+    counter.watch_parameters(parameters)
     return [parameter for parameter in parameters if parameter.requires_grad]
 
 
 @contextmanager
-def _no_trace(encoder: nn.Module) -> Iterator[None]:
-    """Put all random states back, and let the caller's modes not matter."""
+def _states_restored(encoder: nn.Module) -> Iterator[None]:
+    """Leave the caller's autocast and gradient modes inside, and restore random states after."""
     sources = random_sources(encoder, [torch.device("cpu")])
     with (
         RandomState.capture(sources).restored(),
@@ -160,7 +160,8 @@ def _no_trace(encoder: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _outside_autocast() -> Iterator[None]:
-    # Weights in half precision are freed where the outermost `torch.autocast` ends.
+    # Only the end of the outermost `torch.autocast` frees its copies of the weights, so the
+    # caller's nesting must not count inside.
     with torch.autocast("cpu", enabled=False):
         depth = 1
         while torch.autocast_decrement_nesting() > 0:
@@ -173,14 +174,14 @@ def _outside_autocast() -> Iterator[None]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _fake_errors_explained() -> Iterator[None]:
     try:
         yield
     except _NEED_VALUES as error:
         raise RuntimeError(
             f"estimate: the encoder or the head computes a shape from the values of a tensor, or "
-            f"uses an operation that is only known to run on values ({error}). Estimates have no "
-            "values. Leave that part out, e.g. with a simpler head."
+            f"uses an operation without a rule for fake tensors ({error}). An estimate has shapes "
+            "and no values. Leave that part out, e.g. with a simpler head."
         ) from error
 
 

@@ -16,13 +16,13 @@ from sgs.planning.estimate.fake_tensors import DryRun
 
 @dataclass(frozen=True)
 class FakeArguments:
-    """The arguments of a call without memory.
+    """The arguments of a call as fake tensors.
 
     Attributes:
-        args: Positional ones; sources have become tensors.
-        kwargs: Keyword arguments, likewise.
-        tensors: Those that hold items, or are shared by them.
-        host: The tensors of items that lie in host memory, of which the device sees copies.
+        args: Positional arguments; sources are replaced by tensors.
+        kwargs: Keyword arguments; sources are replaced by tensors.
+        tensors: Their tensors, shared ones included.
+        host: The tensors of items that lie in host memory; the device gets copies of them.
     """
 
     args: tuple[Any, ...]
@@ -36,45 +36,45 @@ class FakeArguments:
 
 
 @dataclass(frozen=True)
-class Given:
-    """Positional and keyword arguments of one call, described by tensors without memory."""
+class MetaArguments:
+    """Positional and keyword arguments of one call, with tensors on the meta device."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     @staticmethod
-    def of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
-        """Describe the arguments of a call."""
-        described = pytree.tree_map(_described, (args, kwargs))
-        return Given(*pytree.tree_map(_without_memory, described))
+    def of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> MetaArguments:
+        """Return the arguments of a call without their memory."""
+        copyable = pytree.tree_map(_copyable, (args, kwargs))
+        return MetaArguments(*pytree.tree_map(_without_memory, copyable))
 
 
 @dataclass(frozen=True)
 class _Fetched:
-    """What a source would fetch if it were asked for all items."""
+    """All items of a source, as tensors without memory."""
 
     items: Any
 
 
 def fake_arguments(items: Any, dry_run: DryRun, *, items_on_device: bool) -> FakeArguments:
-    """Return positional and keyword arguments without memory.
+    """Return the arguments of a call as fake tensors.
 
     Args:
-        items: A tensor or a source, a tuple or a dict of arguments, or both as `Given`.
-        dry_run: What makes tensors fake.
-        items_on_device: Whether tensors lie on the device; what sources fetch does not.
+        items: A tensor or a source, a tuple or a dict of arguments, or both as `MetaArguments`.
+        dry_run: Makes the fake tensors.
+        items_on_device: Whether tensors lie on the device; the items of sources never do.
     """
-    given: Any = items if isinstance(items, tuple | dict) else (items,)
-    if isinstance(items, Given):
-        given = items.args, items.kwargs
-    copied = dry_run.copy(pytree.tree_map(_described, given))
+    arguments: Any = items if isinstance(items, tuple | dict) else (items,)
+    if isinstance(items, MetaArguments):
+        arguments = items.args, items.kwargs
+    copied = dry_run.copy(pytree.tree_map(_copyable, arguments))
     leaves = pytree.tree_leaves(copied)
     fetched = [x.items for x in leaves if isinstance(x, _Fetched)]
     plain = [x for x in leaves if isinstance(x, Tensor)]
     shared = [x.value for x in leaves if isinstance(x, Shared)]
     host = _tensors(fetched) + ([] if items_on_device else plain)
     arguments = pytree.tree_map(lambda x: x.items if isinstance(x, _Fetched) else x, copied)
-    if isinstance(items, Given):
+    if isinstance(items, MetaArguments):
         args, kwargs = arguments
     else:
         args, kwargs = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
@@ -85,10 +85,10 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [x for x in pytree.tree_leaves(tree) if isinstance(x, Tensor)]
 
 
-def _described(leaf: Any) -> Any:
-    """Return what can be copied: tensors that are leaves of a graph."""
+def _copyable(leaf: Any) -> Any:
+    """Return what `copy.deepcopy` accepts: tensors without a graph, no sources."""
     if isinstance(leaf, Shared):
-        return Shared(pytree.tree_map(_described, leaf.value))
+        return Shared(pytree.tree_map(_copyable, leaf.value))
     if isinstance(leaf, Source):
         return _Fetched(_all_items_of(leaf))
     needs_gradient = isinstance(leaf, Tensor) and leaf.requires_grad
@@ -104,11 +104,11 @@ def _without_memory(leaf: Any) -> Any:
 
 
 def _all_items_of(source: Source) -> Any:
-    """Describe all items by the first one."""
+    """Return tensors without memory of the shape of all items; only the first is fetched."""
 
-    def make(rows: Tensor) -> Tensor:
+    def empty(rows: Tensor) -> Tensor:
         shape = (*lead_shape_of(source), *rows.shape[1:])
         return torch.empty(shape, dtype=rows.dtype, device="meta")
 
     first = torch.arange(min(len(source), 1), device="cpu")
-    return pytree.tree_map(make, fetch_rows(source, first))
+    return pytree.tree_map(empty, fetch_rows(source, first))

@@ -17,19 +17,19 @@ _ATEN = torch.ops.aten
 
 
 class FlopCount(TorchDispatchMode):
-    """Counts as `torch.utils.flop_counter.FlopCounterMode` does, and attention on the CPU too.
+    """Counts like `torch.utils.flop_counter.FlopCounterMode`, and also attention on the CPU.
 
     A multiplication and an addition count as two. Element-wise operations count nothing.
 
     Attributes:
-        place: Where operations are counted now: any key.
-        by_place: The operations so far.
+        key: What operations are counted under from now on; any hashable value.
+        by_key: The operations so far.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.place: Any = None
-        self.by_place: Counter[Any] = Counter()
+        self.key: Any = None
+        self.by_key: Counter[Any] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -38,9 +38,9 @@ class FlopCount(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if func is _ATEN._scaled_dot_product_flash_attention_for_cpu.default:
-            self.by_place[self.place] += sdpa_flop_count(*(x.shape for x in args[:3]))
+            self.by_key[self.key] += sdpa_flop_count(*(x.shape for x in args[:3]))
         elif func is _ATEN._scaled_dot_product_flash_attention_for_cpu_backward.default:
-            self.by_place[self.place] += sdpa_backward_flop_count(*(x.shape for x in args[:4]))
+            self.by_key[self.key] += sdpa_backward_flop_count(*(x.shape for x in args[:4]))
         elif formula := flop_registry.get(func._overloadpacket):
-            self.by_place[self.place] += formula(*args, **kwargs, out_val=result)
+            self.by_key[self.key] += formula(*args, **kwargs, out_val=result)
         return result

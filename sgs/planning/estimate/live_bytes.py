@@ -1,4 +1,4 @@
-"""The bytes of all tensors that are alive at once, by what they are for."""
+"""`LiveBytes`: the bytes of all tensors alive at once, by category."""
 
 from __future__ import annotations
 
@@ -19,49 +19,50 @@ IGNORED = ""
 
 @dataclass
 class _Allocation:
-    """The memory of some tensors, views of each other."""
+    """Memory that one or several tensors view."""
 
     size: int
     category: str
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the memory of tensors from the operation that makes them until it is freed.
+    """Counts the memory of tensors from the operation that allocates it until it is freed.
 
-    Memory is counted once, whatever views it has, and until its last owner is gone, which may be a
-    graph that no Python object refers to. Works alike on tensors of every device and on fake ones.
-    Memory that was there before is counted once `assign` has named it. Not seen is what a kernel
-    takes and gives back within one operation, such as the workspace of a convolution.
+    Memory is counted once, however many tensors view it, and until its last owner is gone, which
+    may be a graph that no Python object refers to. Works on tensors of every device and on fake
+    ones. Memory allocated earlier is counted once `assign` has named it. The memory that a kernel
+    allocates and frees within one operation, such as the workspace of a convolution, is not
+    counted.
 
     Args:
-        block: Every piece of memory takes a multiple of so many bytes; 512 in the allocator of
-            CUDA. 1 counts what tensors hold.
+        block: Each allocation is rounded up to a multiple of so many bytes; 512 in the allocator
+            of CUDA. 1 counts exact sizes.
         only: Tensors of other types are not counted.
 
     Attributes:
-        category: What new memory is for, by a name.
+        category: The name that new memory is counted under.
         current: The bytes alive now, by category.
-        peak: The bytes that were alive when they were most.
+        peak: The bytes by category at the peak of their sum.
     """
 
     def __init__(self, *, block: int = 1, only: type[Tensor] = Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._block = block
         self._only = only
-        self._known: dict[int, _Allocation] = {}
+        self._allocations: dict[int, _Allocation] = {}
         self.category = "other"
         self.current: Counter[str] = Counter()
         self.peak: Counter[str] = Counter()
-        self._total = self._largest = 0
+        self._total = self._peak_total = 0
 
     def restart_peak(self) -> None:
         """Forget the peak so far."""
-        self._largest = 0
-        self._note()
+        self._peak_total = 0
+        self._update_peak()
 
     @contextmanager
     def of(self, category: str) -> Iterator[None]:
-        """Let new memory belong to a category inside."""
+        """Count new memory under a category inside."""
         before, self.category = self.category, category
         try:
             yield
@@ -69,11 +70,11 @@ class LiveBytes(TorchDispatchMode):
             self.category = before
 
     def assign(self, tensors: Iterable[Any], category: str) -> None:
-        """Say what the memory of some tensors is for, also of those that were there before.
+        """Count the memory of tensors under a category, including tensors made earlier.
 
         Args:
             tensors: Tensors; other objects are skipped.
-            category: A name; `IGNORED` for memory that is never counted, such as the host's.
+            category: A name; `IGNORED` for memory that is never counted, such as that of the host.
         """
         for tensor in tensors:
             if isinstance(tensor, self._only):
@@ -81,20 +82,20 @@ class LiveBytes(TorchDispatchMode):
 
     def move(self, category: str, to: str) -> None:
         """Move all memory of a category to another."""
-        for known in self._known.values():
-            if known.category == category:
-                known.category = to
+        for allocation in self._allocations.values():
+            if allocation.category == category:
+                allocation.category = to
         self.current[to] += self.current.pop(category, 0)
 
     def _assign(self, tensor: Tensor, category: str) -> None:
-        known = self._known.get(tensor.untyped_storage()._cdata)
-        if known is None:
+        allocation = self._allocations.get(tensor.untyped_storage()._cdata)
+        if allocation is None:
             self._add(tensor, category)
-        elif known.category not in (category, IGNORED):
-            size = known.size
-            self._resize(known, 0)
-            known.category, known.size = category, 0
-            self._resize(known, size)
+        elif allocation.category not in (category, IGNORED):
+            size = allocation.size
+            self._resize(allocation, 0)
+            allocation.category, allocation.size = category, 0
+            self._resize(allocation, size)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -102,50 +103,50 @@ class LiveBytes(TorchDispatchMode):
         """Run an operation and count what it returns."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        unknown = [x for x in pytree.tree_leaves(result) if self._is_unknown(x)]
-        if unknown:
-            # Views of what was there before are no new memory. `torch.tensor` shows what it makes
-            # as an argument.
+        new = [x for x in pytree.tree_leaves(result) if self._is_new(x)]
+        if new:
+            # Results that view an argument made earlier are no new memory. The argument of
+            # `lift_fresh` is itself new: `torch.tensor` has just made it.
             if func is not torch.ops.aten.lift_fresh.default:
                 self._add_all(pytree.tree_leaves((args, kwargs)), IGNORED)
-            self._add_all(unknown, self.category)
+            self._add_all(new, self.category)
         return result
 
-    def _is_unknown(self, leaf: Any) -> bool:
+    def _is_new(self, leaf: Any) -> bool:
         if not isinstance(leaf, self._only):
             return False
-        known = self._known.get(leaf.untyped_storage()._cdata)
-        if known is not None:
-            self._resize(known, self._taken(leaf))
-        return known is None
+        allocation = self._allocations.get(leaf.untyped_storage()._cdata)
+        if allocation is not None:
+            self._resize(allocation, self._rounded(leaf))
+        return allocation is None
 
     def _add_all(self, leaves: Iterable[Any], category: str) -> None:
         for leaf in leaves:
-            if self._is_unknown(leaf):
+            if self._is_new(leaf):
                 self._add(leaf, category)
 
     def _add(self, tensor: Tensor, category: str) -> None:
         storage = tensor.untyped_storage()
-        known = self._known[storage._cdata] = _Allocation(0, category)
-        # The object lives as long as the memory does, also where only a graph in C++ owns it.
+        allocation = self._allocations[storage._cdata] = _Allocation(0, category)
+        # The storage object lives as long as the memory, even if only a graph in C++ owns it.
         weakref.finalize(storage, self._drop, storage._cdata).atexit = False
-        self._resize(known, self._taken(tensor))
+        self._resize(allocation, self._rounded(tensor))
 
     def _drop(self, key: int) -> None:
-        self._resize(self._known.pop(key), 0)
+        self._resize(self._allocations.pop(key), 0)
 
-    def _resize(self, known: _Allocation, size: int) -> None:
-        if known.category == IGNORED:
+    def _resize(self, allocation: _Allocation, size: int) -> None:
+        if allocation.category == IGNORED:
             return
-        self.current[known.category] += size - known.size
-        self._total += size - known.size
-        known.size = size
-        self._note()
+        self.current[allocation.category] += size - allocation.size
+        self._total += size - allocation.size
+        allocation.size = size
+        self._update_peak()
 
-    def _note(self) -> None:
-        if self._total > self._largest:
-            self._largest = self._total
+    def _update_peak(self) -> None:
+        if self._total > self._peak_total:
+            self._peak_total = self._total
             self.peak = +self.current
 
-    def _taken(self, tensor: Tensor) -> int:
+    def _rounded(self, tensor: Tensor) -> int:
         return -(-tensor.untyped_storage().nbytes() // self._block) * self._block

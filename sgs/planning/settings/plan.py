@@ -1,4 +1,4 @@
-"""`plan`: the settings that make the most of a budget of memory."""
+"""`plan`: the sizes that make the best use of a memory budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sgs.planning.estimate.estimate import estimate
-from sgs.planning.estimate.training_step import MakeOptimizer
+from sgs.planning.estimate.optimizer import MakeOptimizer
 from sgs.planning.settings.result import Plan
 from sgs.planning.settings.search import Search
 from sgs.sampler import SequentialGradientSampler
@@ -27,32 +27,32 @@ def plan(
     items_on_device: bool = True,
     autocast: torch.dtype | None = None,
 ) -> Plan:
-    """Choose both micro-batch sizes and the number of kept graphs for a budget, without running.
+    """Choose both micro-batch sizes and the number of kept graphs for a budget, by estimates.
 
-    Micro-batches are made as large as keeps a GPU busy, where they fit; those of the first pass
-    larger, where that is free; then graphs are kept as long as there is room, for each saves a
-    forward pass of its items. The sizes of `sampler` do not matter, its other options do.
+    Micro-batches become large enough to keep a GPU busy, if they fit. Those of the first pass
+    become larger while that needs no more memory. Then graphs are kept while they fit: each saves a
+    forward pass of its items. The sizes of `sampler` are ignored; its other options count.
 
     Args:
-        sampler: As of `estimate`.
-        items: Likewise.
+        sampler: The sampler to train with.
+        items: The argument of its call; see `estimate`.
         budget: The memory of the device, in bytes or as in "8GiB".
-        margin: The fraction of it that is left for what an estimate does not see, in [0, 1).
-        head: As of `estimate`.
-        optimizer: Likewise.
-        items_on_device: Likewise.
-        autocast: Likewise.
+        margin: The fraction of it reserved for what an estimate does not count, in [0, 1).
+        head: Passed on to `estimate`, like the following arguments.
+        optimizer: Makes the optimizer.
+        items_on_device: Whether tensors of items lie on the device.
+        autocast: The precision of `torch.autocast`.
 
     Raises:
-        TypeError: As `estimate`.
-        ValueError: If not even micro-batches of one item fit, or as `estimate`.
-        RuntimeError: As `estimate`.
+        ValueError: If not even micro-batches of one item fit, or `estimate` raises it.
+        TypeError: If `estimate` raises it.
+        RuntimeError: If `estimate` raises it.
 
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Linear(1000, 1000), torch.nn.ReLU())
         >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=1)
-        >>> found = plan(sampler, torch.empty(100, 1000, device="meta"), "20MiB")
-        >>> found.micro_batch_size, found.kept_graphs, found.estimate.fits("20MiB")
+        >>> planned = plan(sampler, torch.empty(100, 1000, device="meta"), "20MiB")
+        >>> planned.micro_batch_size, planned.kept_graphs, planned.estimate.fits("20MiB")
         (64, 2, True)
     """
     step = partial(

@@ -1,4 +1,4 @@
-"""`Plan`: settings of a sampler, and what they take."""
+"""`Plan`: the result of `plan`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sgs.sizes import Sizes
 
 @dataclass(frozen=True)
 class Plan(Sizes):
-    """Settings of `SequentialGradientSampler`, and what a step takes with them.
+    """The sizes of a sampler, and the estimate of a step with them.
 
     Attributes:
         micro_batch_size: Items per call that keeps a graph.
@@ -23,7 +23,7 @@ class Plan(Sizes):
     estimate: Estimate
 
     def __str__(self) -> str:
-        """Show the settings and the estimate."""
+        """Return the sizes and the table of the estimate."""
         return (
             f"micro_batch_size={self.micro_batch_size}, "
             f"forward_micro_batch_size={self.forward_micro_batch_size}, "
@@ -31,7 +31,7 @@ class Plan(Sizes):
         )
 
     def apply(self, sampler: SequentialGradientSampler) -> None:
-        """Let a sampler train with these settings."""
+        """Set the sizes of a sampler."""
         sampler.micro_batch_size = self.micro_batch_size
         sampler.forward_micro_batch_size = self.forward_micro_batch_size
         sampler.kept_graphs = self.kept_graphs

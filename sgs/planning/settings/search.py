@@ -1,4 +1,4 @@
-"""The search for settings within a limit of memory, by estimates."""
+"""`Search`: the best sizes within a memory limit, found by estimates."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from sgs.planning.estimate.result import Estimate
 from sgs.planning.settings.result import Plan
 from sgs.sampler import SequentialGradientSampler
 
-# Operations of a call below which a GPU waits for its next kernel rather than computes.
+# With fewer operations per call, a GPU spends its time on starting kernels.
 BUSY_FLOPS = 2e11
 LARGEST = 64
-# How many graphs are kept where their growth is looked at; few first, since each is computed.
+# Numbers of kept graphs at which the growth of memory is measured. An estimate runs each of them,
+# so small numbers come first.
 PROBED = (2, 8, 32, 128)
 
 
 @dataclass
 class Search:
-    """Estimates of one sampler with several sizes, each made once.
+    """Estimates a sampler's step with several sizes, each once, and chooses among them.
 
     Attributes:
-        sampler: The options.
+        sampler: The options other than sizes.
         step: Estimates a step of a sampler.
         limit: The bytes that a step may take.
     """
@@ -34,7 +35,7 @@ class Search:
     sampler: SequentialGradientSampler
     step: Callable[[SequentialGradientSampler], Estimate]
     limit: int
-    _known: dict[tuple[int, int, int], Estimate] = field(default_factory=dict)
+    _estimates: dict[tuple[int, int, int], Estimate] = field(default_factory=dict)
 
     @classmethod
     def within(
@@ -45,58 +46,58 @@ class Search:
         *,
         margin: float,
     ) -> Search:
-        """Return the search for what a budget allows.
+        """Return the search within a budget.
 
         Args:
-            budget: As of `plan`.
-            sampler: The options.
+            budget: The memory of the device, in bytes or as in "8GiB".
+            sampler: The options other than sizes.
             step: Estimates a step of a sampler.
-            margin: As of `plan`.
+            margin: The fraction of the budget reserved for what an estimate does not count.
 
         Raises:
-            ValueError: If one item at a time exceeds the budget.
+            ValueError: If micro-batches of one item exceed the budget.
         """
         search = cls(sampler, step, limit=int((1 - margin) * bytes_of(budget)))
         least = search.smallest
         if not search.fits(least):
             raise ValueError(
-                f"plan(budget={budget!r}): a step takes {readable_bytes(least.peak_bytes)} with one"
-                f" item at a time, more than the {readable_bytes(search.limit)} that the budget "
-                "leaves beside its margin. Raise it, keep items in host memory, freeze a stem, or "
-                f"take a smaller head or optimizer.\n{least}"
+                f"plan(budget={budget!r}): a step takes {readable_bytes(least.peak_bytes)} with "
+                f"micro-batches of one item, more than the {readable_bytes(search.limit)} that the "
+                "budget leaves after its margin. Raise the budget, keep items in host memory, "
+                f"freeze a stem, or use a smaller head or optimizer.\n{least}"
             )
         return search
 
     def __call__(self, size: int, forward_size: int, kept: int) -> Estimate:
         """Estimate a step with other sizes."""
         key = size, forward_size, kept
-        if key not in self._known:
+        if key not in self._estimates:
             sized = copy.copy(self.sampler)
             sized.micro_batch_size, sized.forward_micro_batch_size, sized.kept_graphs = key
-            self._known[key] = self.step(sized)
-        return self._known[key]
+            self._estimates[key] = self.step(sized)
+        return self._estimates[key]
 
-    def fits(self, found: Estimate) -> bool:
+    def fits(self, step: Estimate) -> bool:
         """Tell whether a step stays within the limit."""
-        return found.peak_bytes <= self.limit
+        return step.peak_bytes <= self.limit
 
     @cached_property
     def smallest(self) -> Estimate:
-        """The estimate with one item at a time."""
+        """The estimate with micro-batches of one item."""
         return self(1, 1, 0)
 
     @cached_property
     def num_sampled(self) -> int:
-        """Items that are encoded again."""
+        """The number of items in the second pass."""
         return count_from_ratio(self.sampler.ratio, max(self.smallest.num_items, 1))
 
     @property
-    def is_guided(self) -> bool:
-        """Whether the subset is known only after the first pass."""
+    def looks_at_features(self) -> bool:
+        """Whether the strategy needs the features of the first pass."""
         return self.sampler.ratio < 1 and bool(self.sampler.sampler.requires)
 
     def largest_size(self) -> int:
-        """Return the items per call that keep a GPU busy, or as many of them as fit."""
+        """Return the items per call that keep a GPU busy, or fewer if they do not fit."""
         flops = self.smallest.flops["forward"] / max(self.smallest.num_items, 1)
         wanted = min(BUSY_FLOPS / max(flops, 1), LARGEST, self.num_sampled)
         size = 1 << max(math.ceil(math.log2(wanted)), 0)
@@ -105,45 +106,45 @@ class Search:
         return size
 
     def largest_forward_size(self, size: int) -> int:
-        """Return how many items the first pass may take at once at no cost in memory."""
-        if self.is_guided:
-            # Such micro-batches may have to be repeated whole.
+        """Return the most items per call of the first pass that need no more memory."""
+        if self.looks_at_features:
+            # The second pass of a stochastic encoder repeats whole micro-batches of the first.
             return size
-        least, found = self(size, size, 0).peak_bytes, size
+        least, forward_size = self(size, size, 0).peak_bytes, size
         most = min(4 * LARGEST, self.smallest.num_items)
-        while 2 * found <= most and self(size, 2 * found, 0).peak_bytes <= least:
-            found *= 2
-        return found
+        while 2 * forward_size <= most and self(size, 2 * forward_size, 0).peak_bytes <= least:
+            forward_size *= 2
+        return forward_size
 
     def without_graphs(self, size: int, forward_size: int) -> Plan:
-        """Return the plan that keeps none."""
+        """Return the plan without kept graphs."""
         return Plan(size, forward_size, 0, self(size, forward_size, 0))
 
     def most_kept(self, size: int, forward_size: int) -> Plan:
-        """Return the plan with as many graphs as fit.
+        """Return the plan with as many kept graphs as fit.
 
-        The peak is constant while something else takes more than the graphs, then grows by the same
-        for each.
+        With few kept graphs something else determines the peak; beyond that each adds the same.
         """
-        most = 0 if self.is_guided else math.ceil(self.num_sampled / size)
-        known = 0
+        most = 0 if self.looks_at_features else math.ceil(self.num_sampled / size)
+        fitting = 0
         for kept in PROBED:
             if kept >= most or not self.fits(self(size, forward_size, kept)):
                 break
-            known = kept
-            found, more = (self(size, forward_size, kept + i) for i in range(2))
-            growth = more.peak_bytes - found.peak_bytes
+            fitting = kept
+            before, after = (self(size, forward_size, kept + i) for i in range(2))
+            growth = after.peak_bytes - before.peak_bytes
             if growth > 0:
-                fitting = int(min(most, kept + (self.limit - found.peak_bytes) // growth))
-                found = _extrapolated(found, more, times=fitting - kept)
-                return Plan(size, forward_size, fitting, found)
-        while known < most and self.fits(self(size, forward_size, known + 1)):
-            known += 1
-        return Plan(size, forward_size, known, self(size, forward_size, known))
+                more = min(most - kept, (self.limit - before.peak_bytes) // growth)
+                return Plan(
+                    size, forward_size, kept + more, _extrapolated(before, after, times=more)
+                )
+        while fitting < most and self.fits(self(size, forward_size, fitting + 1)):
+            fitting += 1
+        return Plan(size, forward_size, fitting, self(size, forward_size, fitting))
 
 
 def _extrapolated(first: Estimate, second: Estimate, *, times: int) -> Estimate:
-    """Return the first estimate with so many times what the second one has more."""
+    """Return the first estimate plus so many times its difference to the second."""
 
     def extended(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
         return {name: size + times * (after[name] - size) for name, size in before.items()}

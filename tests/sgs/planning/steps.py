@@ -59,6 +59,11 @@ def wide() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 100))
 
 
+def one_convolution() -> nn.Module:
+    """Takes more memory for activations than for parameters, and is quick to estimate."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten())
+
+
 def stochastic() -> nn.Module:
     return nn.Sequential(wide(), nn.Dropout(), nn.Linear(100, 5))
 
@@ -77,9 +82,9 @@ def wrapped(encoder: nn.Module, **options: Any) -> SequentialGradientSampler:
 class FloatBytes(LiveBytes):
     """Leaves out the sampler's positions of items, which lie in host memory."""
 
-    def _is_unknown(self, leaf: Any) -> bool:
+    def _is_new(self, leaf: Any) -> bool:
         is_position = isinstance(leaf, Tensor) and leaf.dtype in (torch.int64, torch.bool)
-        return not is_position and super()._is_unknown(leaf)
+        return not is_position and super()._is_new(leaf)
 
 
 def features_of(method: str, sampler: SequentialGradientSampler, items: Tensor) -> Tensor:

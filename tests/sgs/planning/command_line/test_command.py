@@ -1,19 +1,23 @@
-import subprocess
+import io
+import runpy
 import sys
 from argparse import ArgumentTypeError
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from matplotlib import rc_context
+from torch import nn
 
 from sgs import SequentialGradientSampler, estimate
 from sgs.planning.byte_size import readable_bytes
 from sgs.planning.command_line import picture
-from sgs.planning.command_line.answer import Answer
 from sgs.planning.command_line.command import main
 from sgs.planning.command_line.named_module import named_module
-from sgs.planning.command_line.question import Question
+from sgs.planning.command_line.report import Report
+from sgs.planning.command_line.training_step import SMALLEST, TrainingStep
 from sgs.planning.settings.result import Plan
 
 ENCODERS = '''
@@ -24,14 +28,14 @@ def whole():
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 500), nn.ReLU(), nn.Linear(500, 500))
 
 def stem():
-    return nn.Sequential(nn.Flatten(), nn.Linear(192, 500)).requires_grad_(False)
+    return Scaled(nn.Flatten(), nn.Linear(192, 500)).requires_grad_(False)
 
 def trunk():
     return nn.Sequential(nn.ReLU(), nn.Linear(500, 500))
 
-class Scaled(nn.Module):
+class Scaled(nn.Sequential):
     def forward(self, x):
-        return x / 255
+        return super().forward(x / 255)
 
 class Wide(nn.Module):
     """Returns and keeps much per item."""
@@ -71,25 +75,29 @@ def broken():
 def no_module():
     return 3
 
+class Nested:
+    build = staticmethod(whole)
+
 ready = whole()
 number = 3
 '''
+LAYERS = [nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
 STEP = ("--item", "3x8x8", "--num-items", "12")
-SHORT = ("--item", "3x8x8", "--num-items", "3")
+SHORT = ("--item", "3x8x8", "--num-items", "3", "--budget", "1GiB")
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "encoders_of_the_test.py"
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("encoders") / "encoders_of_the_test.py"
     path.write_text(ENCODERS)
     return path
 
 
-def question(file: Path) -> Question:
-    """Return what a command line asks."""
-    return Question(
+def step_of(file: Path) -> TrainingStep:
+    """Return the step of a command line."""
+    return TrainingStep(
         encoder=named_module(f"{file}:Deep"),
-        front={},
+        frozen_stem=None,
         item_shape=(3, 8, 8),
         dtype=torch.float32,
         num_items=100,
@@ -103,9 +111,16 @@ def question(file: Path) -> Question:
     )
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    main([*arguments])
-    return capsys.readouterr().out
+@cache
+def run(*arguments: str) -> tuple[int, str]:
+    """Return the exit status and the output of a command, which runs once."""
+    with redirect_stdout(io.StringIO()) as output:
+        status = main(arguments)
+    return status, output.getvalue()
+
+
+def printed(*arguments: str) -> str:
+    return run(*arguments)[1]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -126,26 +141,54 @@ def written_line(output: str) -> str:
     return output[start : output.index("\n\n", start)]
 
 
-def test_line_to_write_makes_the_sampler_of_the_table(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([f"{file}:Deep", *STEP, "--budget", "200MiB"]) == 0
-    output = capsys.readouterr().out
-    assert output.startswith("Yes: a training step on 12 items of 3x8x8 float32 takes ")
-    assert cells(output, "fits 200 MiB")[::2] == ["no", "yes"]
+@pytest.fixture(scope="module")
+def picture_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("picture") / "memory.svg"
+
+
+@pytest.fixture
+def deep_report(file: Path, picture_file: Path) -> str:
+    """The output of a command that plans, draws and tells seconds."""
+    drawing = ("--picture", str(picture_file), "--tflops", "0.5")
+    with rc_context({"svg.fonttype": "none"}):
+        status, output = run(f"{file}:Deep", *STEP, "--budget", "200MiB", *drawing)
+    assert status == 0
+    return output
+
+
+def test_line_to_write_makes_the_sampler_of_the_table(file: Path, deep_report: str) -> None:
+    assert deep_report.startswith("Yes: a training step on 12 items of 3x8x8 float32 takes ")
+    assert cells(deep_report, "fits 200 MiB")[::2] == ["no", "yes"]
     encoder = named_module(f"{file}:Deep")
     names = {"encoder": encoder, "SequentialGradientSampler": SequentialGradientSampler}
-    sampler = eval(written_line(output), names)
+    sampler = eval(written_line(deep_report), names)
     assert sampler.kept_graphs > 0
     items, adamw = torch.empty(12, 3, 8, 8, device="meta"), torch.optim.AdamW
     for column, method in enumerate(("naive", "checkpointed", "sgs")):
         needed = estimate(sampler, items, method=method, optimizer=adamw, items_on_device=False)
-        assert cells(output, "peak memory")[column] == readable_bytes(needed.peak_bytes)
-        assert cells(output, "TFLOP")[column] == f"{needed.total_flops / 1e12:.4g}"
+        assert cells(deep_report, "peak memory")[column] == readable_bytes(needed.peak_bytes)
+        assert cells(deep_report, "TFLOP")[column] == f"{needed.total_flops / 1e12:.4g}"
 
 
-def test_step_that_fits_anyway_needs_no_sgs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = said(capsys, f"{file}:whole", *SHORT, "--budget", "1GiB")
+def test_seconds_are_operations_by_speed(file: Path, deep_report: str) -> None:
+    seconds, flops = (cells(deep_report, row) for row in ("seconds at 0.5 TFLOP/s", "TFLOP"))
+    assert [float(x) for x in seconds] == pytest.approx([2 * float(x) for x in flops], rel=1e-3)
+    assert "seconds" not in printed(f"{file}:whole", *SHORT)
+
+
+def test_picture_shows_each_method_the_budget_and_the_plan(
+    deep_report: str, picture_file: Path
+) -> None:
+    drawn = picture_file.read_text()
+    for text in ("naive: ", "checkpointed: ", "SGS: ", "★ SGS, kept_graphs=", "budget: 200 MiB"):
+        assert text in drawn
+    naive, _, sgs = cells(deep_report, "peak memory")
+    assert f"naive: {naive}" in drawn
+    assert f": {sgs}" in drawn
+
+
+def test_step_that_fits_anyway_needs_no_sgs(file: Path) -> None:
+    output = printed(f"{file}:whole", *SHORT)
     assert output.startswith("Yes, and it needs no SGS")
     assert cells(output, "fits 1 GiB") == ["yes"] * 3
 
@@ -159,66 +202,50 @@ def test_step_that_fits_anyway_needs_no_sgs(file: Path, capsys: pytest.CaptureFi
     ],
 )
 def test_step_that_does_not_fit_is_a_failure_with_advice(
-    encoder: str, advice: str, file: Path, capsys: pytest.CaptureFixture[str]
+    encoder: str, advice: str, file: Path
 ) -> None:
-    assert main([f"{file}:{encoder}", *STEP, "--budget", "1MiB"]) == 1
-    output = " ".join(capsys.readouterr().out.split())
-    assert output.startswith("No: a training step on 12 items of 3x8x8 float32 takes ")
+    status, output = run(f"{file}:{encoder}", *SHORT[:4], "--budget", "1MiB")
+    output = " ".join(output.split())
+    assert status == 1
+    assert output.startswith("No: a training step on 3 items of 3x8x8 float32 takes ")
     assert advice in output
     assert "SequentialGradientSampler(" not in output
 
 
-def test_items_that_fill_the_device_are_named(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    step = ("--item", "3x80x80", "--num-items", "12", "--budget", "1MiB")
-    assert "--items-on-device" not in said(capsys, f"{file}:Mean", *step)
-    output = said(capsys, f"{file}:Mean", *step, "--items-on-device")
-    assert "are items: leave --items-on-device away" in " ".join(output.split())
+def test_items_that_fill_the_device_are_named(file: Path) -> None:
+    step = ("--item", "3x112x112", "--num-items", "6", "--budget", "1MiB")
+    assert "--items-on-device" not in printed(f"{file}:Mean", *step)
+    output = printed(f"{file}:Mean", *step, "--items-on-device")
+    assert "are items: omit --items-on-device" in " ".join(output.split())
 
 
-def test_videos_ratio_and_modules_in_front_reach_the_sampler(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    front = ("--preprocess", f"{file}:Scaled", "--frozen-stem", f"{file}:stem")
-    options = ("--videos", "3", "--ratio", "0.3", "--dtype", "uint8", "--stem-cache-on-host")
-    output = said(capsys, f"{file}:trunk", *SHORT, *front, *options, "--budget", "1GiB")
+def test_videos_ratio_and_stem_reach_the_sampler(file: Path) -> None:
+    stem = ("--frozen-stem", f"{file}:stem", "--stem-cache-on-host")
+    options = ("--videos", "3", "--ratio", "0.3", "--dtype", "uint8")
+    output = printed(f"{file}:trunk", *SHORT, *stem, *options)
     assert "on 3 videos of 3 items of 3x8x8 uint8 takes" in " ".join(output.split())
     line = " ".join(written_line(output).split())
-    given = 'ratio=0.3, item_dim=1, stem_cache_device="cpu", preprocess=preprocess, frozen_stem='
+    given = 'ratio=0.3, item_dim=1, frozen_stem=FrozenStem(frozen_stem, cache_device="cpu") )'
     assert given in line
 
 
-def test_optimizer_and_autocast_reach_the_estimate(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    step = (f"{file}:whole", *SHORT, "--budget", "1GiB", "--optimizer")
-    states = [said(capsys, *step, name) for name in ("AdamW", "SGD", "none")]
-    adamw, sgd, none = (cells(output, "optimizer state")[0] for output in states)
+def test_optimizer_and_autocast_reach_the_estimate(file: Path) -> None:
+    step = (f"{file}:whole", *SHORT)
+    outputs = [printed(*step)] + [printed(*step, "--optimizer", name) for name in ("SGD", "none")]
+    adamw, sgd, none = (cells(output, "optimizer state")[0] for output in outputs)
     assert float(adamw.removesuffix(" MiB")) > 1.5 * float(sgd.removesuffix(" MiB"))
     assert none == "-"
-    half = said(capsys, *step, "none", "--autocast", "bfloat16")
-    assert cells(half, "peak memory") != cells(states[2], "peak memory")
+    half = printed(*step, "--optimizer", "none", "--autocast", "bfloat16")
+    assert cells(half, "peak memory") != cells(outputs[2], "peak memory")
 
 
-def test_seconds_are_operations_by_speed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    step = (f"{file}:whole", *SHORT, "--budget", "1GiB")
-    output = said(capsys, *step, "--tflops", "0.5")
-    for found, flops in zip(
-        cells(output, "seconds at 0.5 TFLOP/s"), cells(output, "TFLOP"), strict=True
-    ):
-        assert float(found) == pytest.approx(2 * float(flops), rel=1e-3)
-    assert "seconds" not in said(capsys, *step)
-
-
-@pytest.mark.parametrize("name", ["whole", "ready"])
-def test_encoder_may_be_named_by_its_module(
-    name: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["whole", "ready", "Nested.build"])
+def test_encoder_may_be_named_by_its_module_or_its_file(
+    name: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(file.parent)
-    step = (*SHORT, "--budget", "1GiB")
-    expected = said(capsys, f"{file}:whole", *step)
-    assert said(capsys, f"encoders_of_the_test:{name}", *step) == expected
+    for place in (file.stem, file):
+        assert [type(x) for x in named_module(f"{place}:{name}")] == LAYERS
 
 
 def test_encoder_takes_no_memory(file: Path) -> None:
@@ -258,9 +285,9 @@ def test_modules_missing_inside_of_the_named_one_are_the_callers_error(
         ("torch.there_is_no_such:whole", "there is no module 'torch.there_is_no_such'"),
         ("no_file.py:whole", "there is no file 'no_file.py'"),
         ("{file}:hole", "has no 'hole'; it has whole, stem, trunk"),
-        ("{file}:number", "makes an nn.Module when it is called, got a int"),
-        ("{file}:with_arguments", r"takes \(width, \*, depth=3\), and is called without"),
-        ("{file}:no_module", "expected what makes an nn.Module, got a int from it"),
+        ("{file}:number", r"builds one \(3 is not a callable"),
+        ("{file}:with_arguments", r"builds one \(missing a required argument: 'width'\)"),
+        ("{file}:no_module", "builds a int: expected an nn.Module"),
     ],
 )
 def test_what_names_no_encoder_is_refused(spec: str, message: str, file: Path) -> None:
@@ -283,7 +310,7 @@ def test_what_names_no_encoder_is_refused(spec: str, message: str, file: Path) -
         (("--picture", "memory.docx"), "whose name ends in one of"),
         (("--picture", "no/such/folder/memory.png"), "expected a file in an existing folder"),
         (("--item", "9"), "a training step on 12 items of 9 float32 is refused. RuntimeError"),
-        (("--preprocess", "number"), "'number': expected `module:callable`"),
+        (("--frozen-stem", "number"), "'number': expected `module:callable`"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -315,35 +342,20 @@ def test_picture_without_matplotlib_is_refused(
     assert "pip install matplotlib" in refused(capsys, *step)
 
 
-def test_picture_shows_each_method_the_budget_and_the_plan(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "memory.svg"
-    step = (*STEP, "--budget", "200MiB", "--picture", str(path))
-    with rc_context({"svg.fonttype": "none"}):
-        output = said(capsys, f"{file}:Deep", *step)
-    drawn = path.read_text()
-    for text in ("naive: ", "checkpointed: ", "SGS: ", "★ SGS, kept_graphs=", "budget: 200 MiB"):
-        assert text in drawn
-    naive, _, sgs = cells(output, "peak memory")
-    assert f"naive: {naive}" in drawn
-    assert f": {sgs}" in drawn
-
-
 def test_lines_of_the_picture_are_estimates_without_kept_graphs(file: Path) -> None:
-    asked = question(file)
-    found = Plan(16, 16, 2, asked.estimate("naive", found=None))
-    answer = Answer(asked, found, {}, None)
-    naive, sgs = (dict(picture.points(answer, method)) for method in ("naive", "sgs"))
+    step = step_of(file)
+    plan = Plan(16, 16, 2, step.estimate("naive", SMALLEST))
+    report = Report(step, plan, {}, None)
+    naive, sgs = (dict(picture.points(report, method)) for method in ("naive", "sgs"))
     assert list(naive) == list(sgs) == [1, 4, 16, 64, 100]
-    assert naive[100] == asked.estimate("naive", found=None).peak_bytes
+    assert naive[100] == plan.estimate.peak_bytes
     assert naive[100] > 50 * naive[1]
     assert sgs[100] == pytest.approx(sgs[16], rel=0.01)
 
 
-def test_package_is_the_command(file: Path) -> None:
-    command = [sys.executable, "-m", "sgs", f"{file}:whole", *STEP, "--budget", "100KiB"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stderr
-    assert done.stdout.startswith("No: ")
-    assert done.stderr == ""
+def test_package_is_the_command(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["sgs", f"{file}:whole", *SHORT[:4], "--budget", "1MiB"]
+    monkeypatch.setattr(sys, "argv", command)
+    with redirect_stdout(io.StringIO()) as output, pytest.raises(SystemExit, match="1"):
+        runpy.run_module("sgs", run_name="__main__")
+    assert output.getvalue() == printed(*command[1:])

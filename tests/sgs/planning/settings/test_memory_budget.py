@@ -15,7 +15,7 @@ from sgs.planning.settings import memory_budget as budget_module, search
 from tests.reference import assert_same, run
 from tests.sgs.planning.steps import convolutions, images, wide
 
-NUM_ITEMS = 20
+NUM_ITEMS = 8
 MIB = 2**20
 
 
@@ -34,10 +34,7 @@ def train(sampler: nn.Module, items: Tensor) -> None:
 
 def test_gradients_stay_the_same_while_sizes_change() -> None:
     encoder, items = convolutions().double(), images(NUM_ITEMS).double()
-    sampler, seen = (
-        within("64MiB", encoder),
-        set(),
-    )
+    sampler, seen = within("64MiB", encoder), set()
     expected = run(encoder, lambda: encoder(items))[1]
     for _ in range(3):
         assert_same(run(encoder, lambda: sampler(items))[1], expected)
@@ -69,71 +66,65 @@ def test_every_step_stays_within_the_budget() -> None:
         encoder.zero_grad()
 
 
-def test_observed_peak_takes_the_place_of_the_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_observed_peak_replaces_the_estimate_in_this_plan_and_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler = within("8MiB", convolutions())
-    items = images(NUM_ITEMS)
+    sampler, items = within("8MiB", nn.Linear(30, 20)), torch.rand(6, 30)
     for _ in range(2):
-        train(sampler, items)
-    assert settings_of(sampler)[2] > 0
+        train(sampler, items[:3])
+    assert sampler.sizes.micro_batch_size > 1
+    assert sampler.sizes.kept_graphs > 0
     # The head and the optimizer took what was left, and more.
     observed[0] = 20 * MIB
+    train(sampler, items[:3])
+    assert settings_of(sampler)[::2] == (1, 0)
+    # More items need another plan.
     train(sampler, items)
-    assert settings_of(sampler)[0] == 1
-    assert settings_of(sampler)[2] == 0
+    assert sampler.sizes.call.num_items == 6
+    assert settings_of(sampler)[::2] == (1, 0)
 
 
 def test_observed_peak_gives_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = [0]
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    monkeypatch.setattr(search, "LARGEST", 4)
-    sampler = within("1MiB", convolutions())
-    items = images(60)
+    monkeypatch.setattr(search, "LARGEST", 2)
+    # Each kept graph holds the copies of two items of 3 KiB.
+    sampler, items = within("110KiB", nn.Sequential(nn.Flatten(), nn.Linear(768, 1))), images(16)
     for _ in range(2):
         train(sampler, items)
-    before = settings_of(sampler)[2]
-    observed[0] = MIB // 4
+    before = sampler.sizes
+    observed[0] = before.estimate.peak_bytes - 10 * 1024
     train(sampler, items)
-    assert settings_of(sampler)[2] > before > 0
-
-
-def test_what_was_not_predicted_is_known_to_the_next_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    observed = [0]
-    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: observed[0])
-    sampler = within("8MiB", convolutions())
-    train(sampler, images(NUM_ITEMS))
-    assert sampler.sizes.micro_batch_size > 1
-    observed[0] = 20 * MIB
-    train(sampler, images(NUM_ITEMS))
-    train(sampler, images(2 * NUM_ITEMS))
-    assert sampler.sizes.micro_batch_size == 1
+    assert sampler.sizes.kept_graphs > before.kept_graphs > 0
 
 
 def test_weights_that_train_later_are_planned_for() -> None:
-    sampler = within("8MiB", convolutions())
-    sampler.encoder[0].requires_grad_(False)
-    train(sampler, images(NUM_ITEMS))
+    encoder, items = nn.Sequential(nn.Linear(30, 20), nn.Linear(20, 10)), torch.rand(NUM_ITEMS, 30)
+    sampler = within("8MiB", encoder)
+    encoder[0].requires_grad_(False)
+    train(sampler, items)
     before = sampler.sizes.search
-    sampler.encoder[0].requires_grad_(True)
-    train(sampler, images(NUM_ITEMS))
+    encoder[0].requires_grad_(True)
+    train(sampler, items)
     assert sampler.sizes.search is not before
     after = sampler.sizes.search
-    train(sampler, images(NUM_ITEMS))
+    train(sampler, items)
     assert sampler.sizes.search is after
 
 
 def test_more_items_than_planned_are_planned_anew() -> None:
     sampler = within("4MiB", wide())
-    for items in (images(8), images(8), images(8), images(60)):
+    for items in (images(4), images(4), images(4), images(12)):
         train(sampler, items)
-        assert sampler.sizes.kind.num_items == len(items)
-    train(sampler, images(20))
-    assert sampler.sizes.kind.num_items == 60
+        assert sampler.sizes.call.num_items == len(items)
+    train(sampler, images(8))
+    assert sampler.sizes.call.num_items == 12
 
 
 def test_items_of_another_shape_are_planned_anew() -> None:
-    sampler = within("4MiB", convolutions())
+    sampler = within("4MiB", nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1)))
     peaks = []
     for side in (16, 24):
         train(sampler, torch.rand(8, 3, side, side))
@@ -162,10 +153,7 @@ def test_items_that_need_a_gradient_are_planned_with_it() -> None:
 
 @pytest.mark.parametrize("wrap", [lambda items: items, ArraySource])
 def test_items_of_a_call_are_not_held(wrap: Callable[[Tensor], Any]) -> None:
-    sampler, items = (
-        within("4MiB", wide()),
-        images(8),
-    )
+    sampler, items = within("4MiB", wide()), images(8)
     alive = weakref.ref(items)
     sampler(wrap(items)).square().mean().backward()
     del items
@@ -199,7 +187,7 @@ def test_peak_is_taken_into_account_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: MIB // 2)
     sampler = within("1MiB", nn.Linear(100, 100))
     limits = []
-    for _ in range(10):
+    for _ in range(4):
         train(sampler, torch.rand(NUM_ITEMS, 100))
         limits.append(sampler.sizes.search.limit)
     assert limits[0] != limits[1]
@@ -228,7 +216,7 @@ def test_budget_without_room_for_its_margin_is_refused() -> None:
     sampler = SequentialGradientSampler(
         wide(), micro_batch_size=MemoryBudget(math.ceil(1.05 * least))
     )
-    with pytest.raises(ValueError, match="that the budget leaves beside its margin"):
+    with pytest.raises(ValueError, match="that the budget leaves after its margin"):
         train(sampler, images(3))
 
 
@@ -260,16 +248,16 @@ def test_a_budget_is_an_amount_of_memory() -> None:
 
 
 def test_two_samplers_may_have_the_same_budget() -> None:
-    budget, items = MemoryBudget("1200KiB"), images(NUM_ITEMS)
-    large, small = (
+    budget, items = MemoryBudget("2MiB"), torch.rand(16, 10)
+    # Of 40 kB per item, 16 do not fit beside the parameters and their gradients.
+    heavy = nn.Sequential(nn.Linear(10, 10**4), nn.Tanh(), nn.Linear(10**4, 1))
+    first, second, alone = (
         SequentialGradientSampler(encoder, micro_batch_size=budget)
-        for encoder in (convolutions(), wide())
+        for encoder in (nn.Linear(10, 1), heavy, heavy)
     )
-    train(large, items)
-    train(small, items)
-    alone = within("1200KiB", wide())
-    train(alone, items)
-    assert settings_of(small) == settings_of(alone) != settings_of(large)
+    for sampler in (first, second, alone):
+        train(sampler, items)
+    assert settings_of(second) == settings_of(alone) != settings_of(first)
 
 
 def test_a_sampler_may_be_given_another_budget() -> None:

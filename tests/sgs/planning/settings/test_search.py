@@ -43,7 +43,9 @@ def test_budget_less_its_margin_must_hold_one_item_at_a_time(
     free = search_of(graphs, limit=0)
     search = Search.within(budget, free.sampler, free.step, margin=margin)
     assert search.limit == search(1, 1, 0).peak_bytes == 1000
-    with pytest.raises(ValueError, match=r"takes 1000 B with one item at a time, more than the 9"):
+    with pytest.raises(
+        ValueError, match=r"takes 1000 B with micro-batches of one item, more than the 9"
+    ):
         Search.within(budget, free.sampler, free.step, margin=margin + 0.001)
 
 

@@ -1,4 +1,4 @@
-"""What `python -m sgs` is asked: a training step, apart from the settings that are to be found."""
+"""`TrainingStep`: the step that a command line describes, without sizes."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ from torch import Tensor, nn
 
 from sgs.items.frozen_stem import FrozenStem
 from sgs.planning.estimate.estimate import estimate
+from sgs.planning.estimate.optimizer import MakeOptimizer
 from sgs.planning.estimate.result import Estimate
-from sgs.planning.estimate.training_step import MakeOptimizer
 from sgs.planning.settings.plan import plan
 from sgs.planning.settings.result import Plan
 from sgs.sampler import SequentialGradientSampler
+from sgs.sizes import Sizes
 
 OPTIMIZERS: dict[str, MakeOptimizer | None] = {
     "AdamW": torch.optim.AdamW,
     "SGD": partial(torch.optim.SGD, momentum=0.9),
     "none": None,
 }
+SMALLEST = Sizes(micro_batch_size=1, forward_micro_batch_size=1, kept_graphs=0)
 
 
 @dataclass(frozen=True)
-class Question:
-    """A training step whose settings are to be found.
+class TrainingStep:
+    """A training step whose sizes are to be planned.
 
     Attributes:
-        encoder: What trains.
-        frozen_stem: Runs in front of it, if there is one.
+        encoder: The encoder to train.
+        frozen_stem: The layers before it that do not train, if any.
         item_shape: The shape of one item.
-        dtype: Its precision.
-        num_items: Items of each video.
-        videos: Videos of a step; None for items without them.
-        budget: The bytes of memory there are.
+        dtype: The precision of an item.
+        num_items: Items per video.
+        videos: Videos per step; None for items without a dimension of videos.
+        budget: The bytes of memory of the device.
         ratio: Fraction of the items whose gradient SGS computes.
         optimizer: One of `OPTIMIZERS`.
         autocast: The precision of `torch.autocast`, if any.
         items_on_device: Whether all items lie on the device.
-        stem_cache_on_host: Whether what the frozen stem returns is kept in host memory.
+        stem_cache_on_host: Whether the outputs of the frozen stem are kept in host memory.
     """
 
     encoder: nn.Module
@@ -59,43 +61,37 @@ class Question:
     items_on_device: bool
     stem_cache_on_host: bool
 
-    def options(self, found: Plan | None) -> dict[str, Any]:
-        """Return the numbers and names that a sampler is made with, without defaults.
-
-        Args:
-            found: The plan; the least that there is if None.
-        """
-        count = 1 if found is None else found.micro_batch_size
-        forward = 1 if found is None else found.forward_micro_batch_size
-        kept_graphs = 0 if found is None else found.kept_graphs
+    def options(self, sizes: Sizes) -> dict[str, Any]:
+        """Return the sampler's options that are numbers, without defaults."""
+        count, forward = sizes.micro_batch_size, sizes.forward_micro_batch_size
         return {
             "micro_batch_size": count,
             **({"forward_micro_batch_size": forward} if forward != count else {}),
-            **({"kept_graphs": kept_graphs} if kept_graphs else {}),
+            **({"kept_graphs": sizes.kept_graphs} if sizes.kept_graphs else {}),
             **({"ratio": self.ratio} if self.ratio != 1 else {}),
             **({} if self.videos is None else {"item_dim": 1}),
         }
 
-    def sampler(self, found: Plan | None) -> SequentialGradientSampler:
-        """Return the sampler of a plan."""
+    def sampler(self, sizes: Sizes) -> SequentialGradientSampler:
+        """Return the sampler with given sizes."""
         device = "cpu" if self.stem_cache_on_host else None
         stem = None if self.frozen_stem is None else FrozenStem(self.frozen_stem, device)
-        return SequentialGradientSampler(self.encoder, frozen_stem=stem, **self.options(found))
+        return SequentialGradientSampler(self.encoder, frozen_stem=stem, **self.options(sizes))
 
     def items(self, num_items: int) -> Tensor:
-        """Return items without memory."""
+        """Return items on the meta device."""
         videos = [] if self.videos is None else [self.videos]
         shape = (*videos, num_items, *self.item_shape)
         return torch.empty(shape, dtype=self.dtype, device="meta")
 
     def plan(self) -> Plan:
-        """Return the settings that fit.
+        """Plan the sizes.
 
         Raises:
-            ValueError: If there are none, or as a step would.
+            ValueError: If not even micro-batches of one item fit, or the step raises it.
         """
         return plan(
-            self.sampler(None),
+            self.sampler(SMALLEST),
             self.items(self.num_items),
             self.budget,
             optimizer=OPTIMIZERS[self.optimizer],
@@ -103,18 +99,16 @@ class Question:
             autocast=self.autocast,
         )
 
-    def estimate(
-        self, method: str, *, found: Plan | None, num_items: int | None = None
-    ) -> Estimate:
-        """Return what a step takes.
+    def estimate(self, method: str, sizes: Sizes, *, num_items: int | None = None) -> Estimate:
+        """Estimate the step.
 
         Args:
-            method: As of `estimate`.
-            found: The plan; the least that there is if None.
-            num_items: Of each video; as asked if None.
+            method: Passed on to `estimate`.
+            sizes: The sizes of micro-batches.
+            num_items: Items per video; those of the step if None.
         """
         return estimate(
-            self.sampler(found),
+            self.sampler(sizes),
             self.items(self.num_items if num_items is None else num_items),
             method=method,
             optimizer=OPTIMIZERS[self.optimizer],
@@ -123,17 +117,17 @@ class Question:
         )
 
     def __str__(self) -> str:
-        """Say how many items of which shape."""
+        """Return the number and shape of the items."""
         videos = "" if self.videos is None else f"{self.videos} videos of "
         shape = "x".join(map(str, self.item_shape))
         return f"{videos}{self.num_items:,} items of {shape} {str(self.dtype).split('.')[-1]}"
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Name the items in the errors of a step.
+    def errors_explained(self) -> Iterator[None]:
+        """Add the number and shape of the items to errors inside.
 
         Raises:
-            ArgumentTypeError: Instead of what a step raises that its arguments explain.
+            ArgumentTypeError: In place of the errors of a step.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""What stands for a strategy where only the cost of its subset matters."""
+"""Strategies that pick the subset which takes the most memory and operations."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,10 +12,10 @@ from samplers import AbstractSampler, Candidates, Random
 
 @dataclass(frozen=True)
 class FirstItems(AbstractSampler):
-    """Stands for any strategy that looks at no features.
+    """The worst case of a strategy that does not look at features.
 
-    The micro-batches that keep their graph come first: where they come late in a real step, fewer
-    calls meet them, and the step takes less.
+    Micro-batches that keep their graph come first, so that all other calls run beside their graphs.
+    In a real step some may come later, and the step takes less.
     """
 
     @property
@@ -36,10 +36,10 @@ class FirstItems(AbstractSampler):
 
 @dataclass(frozen=True)
 class SpreadOut(AbstractSampler):
-    """Stands for any strategy that looks at features: it costs the same, and looks at nothing.
+    """The worst case of a strategy that looks at features.
 
-    Where micro-batches are repeated whole, a subset costs the more of them the more it is spread
-    out: this one meets as many as there can be.
+    A stochastic encoder must repeat whole micro-batches of the first pass. This subset is spread
+    over as many of them as possible.
 
     Args:
         micro_batch_size: Items per call of the first pass.
