@@ -7,13 +7,26 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from examples.etad import detect, evaluate, train
+from examples.etad.encoders.build import ENCODERS
+from examples.etad.encoders.normalise import IMAGENET, Normalise
+from examples.etad.encoders.staged import Mean, StagedEncoder
 from examples.etad.end_to_end import ETAD
 from examples.etad.settings.loading import load_config, override
 from examples.etad.training.checkpoint import load_checkpoint
 from examples.etad.training.loop import Run
 from tests.etad.tiny_run import SETTINGS, main, start
+
+# For what costs time per layer, not per run.
+SMALL = ["detector.tiou_thresholds=[0.7]", "data.num_snippets=4", "train.epochs=1"]
+
+
+def pooled_colours() -> StagedEncoder:
+    project = nn.Linear(3, 16)
+    parts = {"normalise": Normalise(IMAGENET), "pool": Mean(2, 3, 4), "project": project}
+    return StagedEncoder(parts, feature_channels=16)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +93,8 @@ def test_frozen_encoder_keeps_its_weights(videos: Path, tmp_path: Path) -> None:
 
 def test_published_encoder_trains_above_its_frozen_stages(videos: Path, tmp_path: Path) -> None:
     published = ["encoder.name=resnet50_tsm", "encoder.channels=0", "encoder.frozen_stages=2"]
-    trained = start(tmp_path, videos, *published, "train.epochs=1")["model"]
+    published += SMALL
+    trained = start(tmp_path, videos, *published)["model"]
     torch.manual_seed(0)
     config = override(load_config(train.DEFAULT_CONFIG), [*SETTINGS, *published])
     initial = ETAD(config).encode.encoder
@@ -90,27 +104,27 @@ def test_published_encoder_trains_above_its_frozen_stages(videos: Path, tmp_path
 
 
 def test_memory_budget_chooses_the_sizes(videos: Path, tmp_path: Path) -> None:
-    saved = start(tmp_path, videos, "encoder.memory_budget=64MiB", "train.epochs=1")
+    saved = start(tmp_path, videos, *SMALL, "encoder.memory_budget=64MiB")
     assert saved["config"]["encoder"]["memory_budget"] == "64MiB"
     with pytest.raises(ValueError, match=r"a step takes .* with one item at a time"):
-        start(tmp_path / "small", videos, "encoder.memory_budget=100kB")
+        start(tmp_path / "small", videos, *SMALL, "encoder.memory_budget=100kB")
 
 
 def test_dry_run_tells_what_a_step_takes_and_trains_nothing(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = [f"data.render_folder={videos}", *SETTINGS]
+    settings = [f"data.render_folder={videos}", *SETTINGS, *SMALL]
     given = [x for s in settings for x in ("--set", s)]
     main(train, "--output", str(tmp_path / "new"), "--dry-run", *given)
     fixed = capsys.readouterr().out
-    assert "2 epochs of 2 steps, each of 2 videos x 16 snippets x 4 frames of 16 x 16" in fixed
+    assert "1 epochs of 2 steps, each of 2 videos x 4 snippets x 4 frames of 16 x 16" in fixed
     assert "encoder.micro_batch_size=16 encoder.forward_micro_batch_size=64" in fixed
-    assert "sgs, 32 items (estimated)" in fixed
+    assert "sgs, 8 items (estimated)" in fixed
     assert "naive: " in fixed
     main(train, "--output", str(tmp_path / "new"), "--dry-run", "--memory-budget", "1GiB", *given)
     chosen = capsys.readouterr().out
     # All sampled snippets keep their graph: nothing is repeated.
-    assert "encoder.micro_batch_size=16 encoder.forward_micro_batch_size=32" in chosen
+    assert "encoder.micro_batch_size=2 encoder.forward_micro_batch_size=8" in chosen
     assert "encoder.kept_graphs=1" in chosen
     assert not (tmp_path / "new").exists()
 
@@ -137,10 +151,14 @@ def test_class_agnostic_detector_is_evaluated_without_labels(videos: Path, tmp_p
     assert {row["label"] for rows in detections.values() for row in rows} <= {"action"}
 
 
-def test_other_choices_run(videos: Path, tmp_path: Path) -> None:
+def test_other_choices_run(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a CPU the gradient of a 3-D convolution's weight is sometimes NaN in bfloat16, in plain
+    # PyTorch: this encoder has none.
+    monkeypatch.setitem(ENCODERS, "pooled_colours", lambda *_: pooled_colours())
     start(
         tmp_path,
         videos,
+        "encoder.name=pooled_colours",
         "encoder.sampler=dpp",
         "proposals.sampler=farthest_point",
         "proposals.evaluation_ratio=0.2",
