@@ -20,7 +20,13 @@ from examples.etad.training.loop import Run
 from tests.etad.tiny_run import SETTINGS, main, start
 
 # For what costs time per layer, not per run.
-SMALL = ["detector.tiou_thresholds=[0.7]", "data.num_snippets=4", "train.epochs=1"]
+SMALL = [
+    "data.num_snippets=4",
+    "detector.tiou_thresholds=[0.7]",
+    "detector.start_end_heads=joint",
+    "detector.stage_conv=false",
+    "train.epochs=1",
+]
 
 
 def pooled_colours() -> StagedEncoder:
