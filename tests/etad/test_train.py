@@ -136,12 +136,14 @@ def test_dry_run_tells_what_a_step_takes_and_trains_nothing(
 
 
 def test_finished_run_is_not_overwritten(finished: Path, videos: Path) -> None:
-    with pytest.raises(SystemExit, match=r"exists already. Pass --resume to go on, or another"):
+    with pytest.raises(SystemExit, match=r"exists already. Pass --resume to continue, or another"):
         start(finished, videos)
 
 
 def test_settings_cannot_change_when_resuming(finished: Path) -> None:
-    with pytest.raises(SystemExit, match=r"goes on with the run's own settings; leave others out"):
+    with pytest.raises(
+        SystemExit, match=r"--resume keeps the settings of the run. Leave out --set"
+    ):
         main(train, "--output", str(finished), "--resume", "--set", "train.epochs=9")
 
 
