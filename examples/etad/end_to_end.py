@@ -23,8 +23,8 @@ class ETAD(nn.Module):
 
     Args:
         config: The settings of the run; weights come from torch's default generator.
-        pretrained: Whether the encoder starts from the weights that the settings name, if they do.
-            False where others are loaded next.
+        pretrained: Whether to load the encoder's weights that the settings name, if they name any.
+            False if a checkpoint is loaded next.
     """
 
     def __init__(self, config: Config, *, pretrained: bool = True) -> None:
@@ -57,8 +57,8 @@ class ETAD(nn.Module):
 
         Args:
             frames: RGB, uint8; or a source of such snippets for each video.
-            gt_segments: The ground truth of each video, normalised; only strategies that are
-                guided by labels look at it, and only in training.
+            gt_segments: The ground truth of each video, normalised; used only in training, and only
+                by strategies that are guided by labels.
         """
         features = self.encode(frames)
         index = self.propose(len(features), gt_segments=gt_segments, features=features)

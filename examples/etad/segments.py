@@ -1,4 +1,4 @@
-"""What is in one video and what was found in it: the two types that the example passes around."""
+"""The annotated and the detected segments of one video."""
 
 from dataclasses import dataclass
 from typing import Self

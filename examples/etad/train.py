@@ -3,9 +3,9 @@
     python examples/etad/train.py                                # renders its videos, then trains
     python examples/etad/train.py --set encoder.frozen=true --output runs/frozen
     python examples/etad/train.py --config my.toml --output runs/mine
-    python examples/etad/train.py --output runs/mine --resume    # goes on after the last epoch
+    python examples/etad/train.py --output runs/mine --resume    # continues after the last epoch
     python examples/etad/train.py --memory-budget 2GiB           # micro-batch sizes to fit it
-    python examples/etad/train.py --dry-run                      # what a step will take
+    python examples/etad/train.py --dry-run                      # memory and operations of a step
 
 Writes checkpoint, resolved settings, history, result table and pictures to the output folder.
 """
@@ -57,25 +57,29 @@ def parse_arguments() -> argparse.Namespace:
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a setting"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/synthetic"), help="folder")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output")
     parser.add_argument("--memory-budget", metavar="SIZE", help="of the device, e.g. 6GiB")
-    parser.add_argument("--dry-run", action="store_true", help="only tell what a step will take")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only estimate memory and operations"
+    )
     return parser.parse_args()
 
 
 def resolve_config(arguments: argparse.Namespace) -> Config:
-    """Return the settings; those of the checkpoint, whatever else is given, when resuming."""
+    """Return the settings of the run; a resumed run keeps those of its checkpoint."""
     if arguments.memory_budget:
         arguments.set.append(f"encoder.memory_budget={arguments.memory_budget}")
     checkpoint = arguments.output / "checkpoint.pt"
     if arguments.resume:
         config = config_from(load_checkpoint(checkpoint)["config"])
         if arguments.set:
-            raise SystemExit("--resume goes on with the run's own settings; leave others out.")
+            raise SystemExit(
+                "--resume keeps the settings of the run. Leave out --set and --memory-budget."
+            )
         return config
     if checkpoint.exists() and not arguments.dry_run:
         raise SystemExit(
-            f"{checkpoint} exists already. Pass --resume to go on, or another --output."
+            f"{checkpoint} exists already. Pass --resume to continue, or another --output."
         )
     return load_config(arguments.config, arguments.set)
 

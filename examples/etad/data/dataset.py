@@ -27,7 +27,7 @@ class Item(TypedDict):
 
 
 class Batch(TypedDict):
-    """Some videos; what differs in size is a list."""
+    """Several videos; values of different sizes are in lists."""
 
     frames: SourceBatch
     gt_segments: list[Float[Tensor, "instances 2"]]
@@ -39,8 +39,8 @@ class Batch(TypedDict):
 class VideoDataset(Dataset[Item]):
     """Videos as sources of snippets: uint8 frames that stay on the host.
 
-    They are decoded once if cached; in worker processes when a video is asked for; otherwise while
-    the encoder already works on the first snippets. The encoder normalises them.
+    With a cache, frames are decoded once; in worker processes, video by video; otherwise while the
+    encoder runs on the first snippets. The encoder normalises them.
 
     Args:
         annotations: The videos.
@@ -50,12 +50,12 @@ class VideoDataset(Dataset[Item]):
         classes: Names of all classes; a label is the position of its name.
         resize_size: (height, width) to which frames are scaled before the crop; `frame_size` for
             both, which leaves no choice of crop, if None.
-        frame_stride: Distance of neighbouring frames of a snippet, at least 1. 2 shows an encoder
-            that was trained at 15 frames per second what it knows in a video of 30.
+        frame_stride: Distance of neighbouring frames of a snippet, at least 1. For an encoder
+            trained at 15 frames per second, use 2 on videos of 30.
         placement: Which frames make up a snippet; one of `PLACEMENTS`.
-        augmentation: What may change from epoch to epoch; always the centre crop if None.
-        cache: Keep scaled frames in memory, `cache_bytes` in all. Every worker process has a cache
-            of its own, unless `preload` filled this one before they started.
+        augmentation: Random changes of each epoch; the centre crop if None.
+        cache: Keep scaled frames in memory, `cache_bytes` in all. Each worker process has its own
+            cache, unless `preload` filled this one before the workers started.
         duration_tolerance: Largest difference between the duration of a file and that of its
             annotation, as a fraction of the latter; infinity switches the check off.
 
@@ -91,7 +91,7 @@ class VideoDataset(Dataset[Item]):
             duration_tolerance=duration_tolerance,
         )
         self._cache: dict[int, Clip] | None = {} if cache else None
-        # In shared memory, so that workers that outlive an epoch see the next one.
+        # In shared memory, because persistent workers must see the next epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
@@ -111,12 +111,12 @@ class VideoDataset(Dataset[Item]):
 
     @property
     def cache_bytes(self) -> int:
-        """Host memory that the cache of this process takes."""
+        """Bytes of host memory in the cache of this process."""
         pixels = [clip.pixels for clip in (self._cache or {}).values()]
         return sum(x.nbytes for x in pixels if isinstance(x, Tensor))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentation of the epoch that starts, in running workers too."""
+        """Choose the augmentation of an epoch, for running workers too."""
         self._epoch.fill_(epoch)
 
     def preload(self, *, progress: bool = True) -> None:
@@ -165,7 +165,7 @@ def collate(items: Sequence[Item]) -> Batch:
 
 
 def _check_size(frame_size: int, resize_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size of the scaled frames, into which the crop has to fit."""
+    """Return the size of the scaled frames; the crop must fit into it."""
     if not 1 <= frame_size <= min(resize_size):
         raise ValueError(
             f"VideoDataset(frame_size={frame_size}): expected a crop of at least one pixel that "

@@ -1,4 +1,4 @@
-"""The videos of a run: rendered, or those of an annotation file."""
+"""From the data settings to videos and data sets."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +56,7 @@ def open_dataset(
     classes: tuple[str, ...],
     augmentation: Augmentation | None = None,
 ) -> VideoDataset:
-    """Return the data set of some videos; without `augmentation` as in evaluation."""
+    """Return the data set of some videos; without `augmentation`, of centre crops."""
     resize = (config.resize_height or config.frame_size, config.resize_width or config.frame_size)
     return VideoDataset(
         annotations,

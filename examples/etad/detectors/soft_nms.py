@@ -53,7 +53,7 @@ def soft_nms(
         if labels is not None:
             tiou = tiou * (labels == labels[pick])
         remaining *= torch.exp(-tiou.square() / sigma)
-        # All picks anew, not this one alone: a decay that underflows to 0 makes NaN of -inf.
+        # Reset all picks, not only this one: a decay that underflows to 0 turns -inf into NaN.
         remaining[index[: turn + 1]] = -torch.inf
     good = kept_scores >= min_score
     return index[good], kept_scores[good]

@@ -15,7 +15,7 @@ from examples.etad.encoders.videomae import videomae
 
 Encoder = MotionNet | StagedEncoder
 
-# Each takes channels (0: its own), frames per snippet and frame size, of which most need none.
+# Arguments: channels (0: the default), frames per snippet, frame size. Most encoders ignore them.
 _Builder = Callable[[int, int, int], Encoder]
 
 
@@ -46,9 +46,9 @@ def build_encoder(
 
     Args:
         name: One of `ENCODERS`.
-        channels: Channels of its features; 0 for its own number, which only motion_net can change.
+        channels: Channels of its features; 0 for the default. Only motion_net can have another.
         frames_per_snippet: Frames of the snippets it will see. Only VideoMAE depends on it.
-        frame_size: Height and width of these frames; likewise.
+        frame_size: Height and width of these frames. Only VideoMAE depends on it.
 
     Raises:
         ValueError: If there is no such encoder, or it has another number of channels.

@@ -1,4 +1,4 @@
-"""Taking the first stages of an encoder apart, which do not train."""
+"""Separating the first stages of an encoder, which do not train, from the others."""
 
 from collections import OrderedDict
 

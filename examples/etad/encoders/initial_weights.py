@@ -4,7 +4,7 @@ from torch import nn
 
 
 def initialise_convolutions(encoder: nn.Module) -> None:
-    """Draw every convolution so that it keeps the scale, rectified, from its input to its output.
+    """Draw convolutions that keep the scale of rectified features.
 
     Args:
         encoder: Changed in place; weights come from torch's default generator.

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 
 class MotionNet(nn.Module):
-    """Encode what moves in a snippet, and how.
+    """Encode the motion in a snippet.
 
     Differences of successive frames leave only motion. A convolution per frame, rectified on both
     sides, finds its edges, which spatio-temporal convolutions put together. Group normalisation
-    keeps snippets independent of each other, as sequentialized gradients need it.
+    keeps snippets independent of each other, as sequentialized gradients require.
 
     24 million multiply-adds for a snippet of 8 frames of 48 × 48 pixels.
 
@@ -33,7 +33,7 @@ class MotionNet(nn.Module):
         if channels < 1:
             raise ValueError(f"MotionNet(channels={channels}): expected at least 1.")
         self.feature_channels = channels
-        # A mean would cancel in the differences. A constant is not part of what is learned.
+        # No mean, which would cancel in the differences. Not saved, because it is constant.
         self.register_buffer("std", torch.tensor(64.0), persistent=False)
         self.edges = nn.Conv3d(3, 8, (1, 5, 5), stride=(1, 2, 2), padding=(0, 2, 2))
         self.body = nn.Sequential(
@@ -63,7 +63,7 @@ class MotionNet(nn.Module):
         # Converted before the difference: uint8 would wrap around.
         motion = snippets.to(self.edges.weight.dtype).diff(dim=2) / self.std
         maps = self.body(self.edges(motion).abs())
-        # The maximum sees one moving sprite among many; the mean sees how many there are.
+        # The maximum shows one moving sprite among many; the mean, how many there are.
         pooled = torch.cat([maps.amax(dim=(2, 3, 4)), maps.mean(dim=(2, 3, 4))], dim=1)
         features: Tensor = self.project(pooled)
         return features

@@ -1,4 +1,4 @@
-"""From frames as they are stored to what an encoder was trained on."""
+"""Normalising stored frames to the colours that an encoder was trained on."""
 
 import torch
 from jaxtyping import Float, Shaped
@@ -22,7 +22,7 @@ class Normalise(nn.Module):
     def __init__(self, statistics: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
         super().__init__()
         for name, values in zip(("mean", "std"), statistics, strict=True):
-            # Not part of what is learned: the checkpoints of others do not have them.
+            # Not saved: published checkpoints do not have them.
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1, 1), persistent=False)
 
     def forward(
@@ -38,5 +38,5 @@ class Normalise(nn.Module):
                 "Normalise(snippets=...): expected shape (items, 3, frames, height, width), got "
                 f"{tuple(snippets.shape)}."
             )
-        # In place where nothing is overwritten that others see: frames are large.
+        # In place on the new difference: frames are large.
         return (snippets - self.mean).div_(self.std).to(self.mean.dtype)

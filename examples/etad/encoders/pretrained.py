@@ -1,4 +1,4 @@
-"""Published weights, whatever names they were published under."""
+"""Loading published weights, under the names of several code bases."""
 
 import argparse
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# In this order: what others call a part, and what it is called here.
+# Applied in this order: a pattern in published names, and its replacement.
 _RENAMINGS = [
     # DataParallel, mmaction2, the authors' TSM, TSP
     (r"^((module|backbone|base_model|features)\.)+", ""),
@@ -28,7 +28,7 @@ _RENAMINGS = [
 ]
 _TRANSFORMER_LAYER = re.compile(r"^encoder\.layer\.(\d+)\.")
 _CLASSIFIER = re.compile(r"^(fc\d?|new_fc|cls_head|classifier)\.")
-# Where training scripts put the weights, next to other things.
+# Keys under which training scripts store the weights.
 _CONTAINERS = ("state_dict", "model")
 
 
@@ -54,7 +54,7 @@ def load_pretrained(encoder: nn.Module, path: Path) -> list[str]:
     found = {_our_name(name): (name, value) for name, value in content.items()}
     expected = encoder.state_dict()
     left_out = {ours for ours in found.keys() - expected.keys() if _CLASSIFIER.match(ours)}
-    # Counters that frozen normalization does not look at; older files do not have them.
+    # Counters that frozen normalization ignores and older files lack.
     optional = {name for name in expected if name.endswith(".num_batches_tracked")}
     matched = expected.keys() & found.keys()
     problems = {
@@ -78,11 +78,11 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"encoder.checkpoint={str(path)!r}: no such file.")
     try:
-        # TSP's files hold their command line, which is data only.
+        # TSP's files hold the parsed command line, which is only data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch.load raises whatever the broken file happens to trigger.
+        # A broken file can raise any error in torch.load.
         raise ValueError(
             f"encoder.checkpoint={str(path)!r}: cannot be read. It is damaged, or holds more "
             "than weights; save its state dict alone."

@@ -1,4 +1,4 @@
-"""What residual networks of four stages have in common."""
+"""The structure that residual networks of four stages share."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from examples.etad.encoders.normalise import Normalise
 from examples.etad.encoders.staged import Mean, StagedEncoder
 from sgs import freeze_batch_norm
 
-# Of either depth: ResNet-34 has two convolutions in a block, ResNet-50 three.
+# The same for ResNet-34, of two convolutions per block, and ResNet-50, of three.
 BLOCKS_PER_STAGE = (3, 4, 6, 3)
 STEM_CHANNELS = 64
 
@@ -28,7 +28,7 @@ def residual_encoder(
         normalise: The first part.
         stem: What comes before the first stage; returns `STEM_CHANNELS` channels.
         block: Makes a block of `(in_channels, channels, stride=...)`.
-        expansion: A block returns so many times its `channels`.
+        expansion: Output channels of a block, as a multiple of `channels`.
         pool: The last part.
     """
     parts: dict[str, nn.Module] = {"normalise": normalise, "stem": stem}

@@ -1,4 +1,4 @@
-"""VideoMAE, from the configuration that `transformers` has for it."""
+"""VideoMAE, built with `transformers`."""
 
 from typing import Any
 

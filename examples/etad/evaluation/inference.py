@@ -1,4 +1,4 @@
-"""From a trained model to detections in seconds."""
+"""Running a model on videos: detections in seconds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from examples.etad.segments import Detections
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model says about one video.
+    """The detections and boundary probabilities of one video.
 
     Attributes:
         detections: Each with a class, if the detector classifies; else the same as `actions`.
-        actions: Whatever their class, so a segment appears once.
+        actions: Detections without regard to the class; each segment appears once.
         startness: Probability that an action starts in the snippet.
         endness: Probability that an action ends in it.
         duration_s: Duration of the video.
@@ -64,7 +64,7 @@ def _of_video(
     startness, endness = output.startness[video].cpu(), output.endness[video].cpu()
     detect = partial(
         postprocess,
-        # The cascade's stages vote (supplement A.4).
+        # The mean over the stages of the cascade (supplement A.4).
         torch.stack([stage.refined[video] for stage in output.stages]).mean(dim=0).cpu(),
         torch.stack([stage.tiou[video] for stage in output.stages]).mean(dim=0).cpu(),
         startness=startness,

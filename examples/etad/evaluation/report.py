@@ -69,7 +69,7 @@ def _columns(metrics: DetectionMetrics) -> tuple[list[str], list[str]]:
 
 
 def _notes(metrics: DetectionMetrics) -> list[str]:
-    """Say what was evaluated, and whatever a reader of the number should know about it."""
+    """Return the counts, and remarks on what affects the mAP."""
     notes = [
         f"{_counted(metrics.num_detections, 'detection')}, "
         f"{_counted(metrics.num_instances, 'instance')} of "

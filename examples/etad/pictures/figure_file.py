@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from examples.etad.pictures.figure_text import boxes_for_missing_glyphs
 
-# Without these the time of writing goes into the file.
+# Otherwise the time of writing is in the file.
 _METADATA = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
@@ -32,7 +32,7 @@ def check_figure_path(caller: str, path: str | os.PathLike[str]) -> Path:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` beside `path`, then rename, so that nobody ever reads half a file."""
+    """Write `figure` under another name, then rename, so that nobody reads half a file."""
     suffix = path.suffix.lower()
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its files are readable by the owner alone, and stay so after the rename.

@@ -12,7 +12,7 @@ _POINTS_PER_INCH = 72
 
 @contextmanager
 def boxes_for_missing_glyphs() -> Iterator[None]:
-    """Let characters that the font lacks become boxes without a warning for each."""
+    """Draw a box for a character that the font lacks, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

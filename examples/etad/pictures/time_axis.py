@@ -1,4 +1,4 @@
-"""A time axis that people can read: seconds for short videos, min:s or h:min:s for long ones."""
+"""A readable time axis: seconds for short videos, min:s or h:min:s for long ones."""
 
 import math
 

@@ -30,7 +30,7 @@ class Lane(NamedTuple):
 
 
 class Colouring(NamedTuple):
-    """What the colour of the detections says."""
+    """The colours of the detections and their meaning."""
 
     meaning: str
     values: Float[Tensor, " detections"]

@@ -23,7 +23,7 @@ class Panels(NamedTuple):
 
 
 def lay_out(names: Iterable[str], *, rows_above: int, rows_below: int, with_curves: bool) -> Panels:
-    """Place the panels by hand: every row has the same height, and the names get what they need."""
+    """Place the panels: rows of one height, and as much width as the names need."""
     widest = max((text_width_inch(name, size=SMALL) for name in names), default=0.0)
     left = 0.2 + min(max(widest, 0.2), NAME_WIDTH_INCH)
     rows_height = _ROW * (rows_above + rows_below + 1.2)

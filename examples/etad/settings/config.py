@@ -20,15 +20,15 @@ class DataConfig:
         num_snippets: Snippets per video (N).
         frames_per_snippet: Frames per snippet (T).
         frame_stride: Distance of a snippet's frames, in frames.
-        frame_size: Height and width of what the encoder sees, in pixels.
+        frame_size: Height and width of the frames that the encoder sees, in pixels.
         resize_height: Height to which frames are scaled before the crop; `frame_size` if 0.
-        resize_width: Width, likewise.
+        resize_width: Width to which frames are scaled; `frame_size` if 0.
         placement: "centred" on the label grid, or "official" as in the released code.
         random_crop: Crop at a random place in training; one place for all frames of a video.
-        horizontal_flip: Mirror half of the videos in training. Changes what left and right mean.
+        horizontal_flip: Mirror half of the videos in training. Not for classes that differ by it.
         cache: Keep decoded frames in host memory, 3.4 MiB per default video.
         num_workers: Processes that load videos; 0 loads in the main process.
-        render_folder: Where the rendered set is written and found again.
+        render_folder: Folder of the rendered set, which is reused if it exists.
         render_seed: Seed of the rendered set.
         render_training: Rendered videos to train on.
         render_validation: Rendered videos to evaluate on.
@@ -63,11 +63,11 @@ class EncoderConfig:
 
     Args:
         name: One of `ENCODERS` in `encoders/build.py`.
-        channels: Channels of its features; 0 for its own number, which only motion_net can change.
+        channels: Channels of its features; 0 for the default. Only motion_net can have another.
         checkpoint: File of published weights to start from; random weights if empty.
         frozen: Keep its initial weights: the feature-based baseline.
         frozen_stages: How many of its first stages keep them; 0 for none. The paper has 2.
-        stem_on_host: Keep what the frozen stages return for the second pass in host memory.
+        stem_on_host: Keep the output of the frozen stages in host memory for the second pass.
         micro_batch_size: Snippets per call that keeps a graph, over all videos of the batch. The
             paper's K = 4 counts per video: 16 at its batch of 4.
         forward_micro_batch_size: Snippets per call of the first pass; 0: the same.
@@ -177,7 +177,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-# Where the paper and its released code differ; more of it in `DetectorConfig`.
+# The paper and its released code differ here and in `DetectorConfig`.
 PRESETS = {
     "official": Config(),
     "paper": Config(

@@ -43,7 +43,7 @@ def override(config: Config, overrides: Iterable[str]) -> Config:
         overrides: `section.key=value`; values as in TOML, quotes may be left out.
 
     Raises:
-        ValueError: If an override has another form, a key is unknown, or a value does not fit it.
+        ValueError: If an override has no such form, a key is unknown, or a value does not fit it.
     """
     tree: dict[str, Any] = {}
     for text in overrides:

@@ -1,4 +1,4 @@
-"""The names of the sampling strategies in a configuration."""
+"""The sampling strategies by the names that the settings use."""
 
 from samplers import (
     DPP,

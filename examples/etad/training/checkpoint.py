@@ -37,7 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch.load raises whatever the broken file happens to trigger.
+        # A broken file can raise any error in torch.load.
         raise ValueError(
             f"checkpoint {path}: cannot be read ({error}). It is damaged or no checkpoint; use "
             "another, or train anew."

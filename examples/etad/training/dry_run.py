@@ -1,4 +1,4 @@
-"""What a run will take, before it is started."""
+"""Memory and operations of a run, estimated before it starts."""
 
 from typing import TypedDict
 
@@ -12,7 +12,7 @@ from sgs import Estimate, estimate, plan, readable_bytes
 
 
 class _Step(TypedDict):
-    """What `estimate` and `plan` must know of a step beside the encoder and its items."""
+    """Arguments that `estimate` and `plan` share, besides the encoder and its items."""
 
     head: DetectorHead
     optimizer: type[torch.optim.AdamW]

@@ -23,7 +23,7 @@ from examples.etad.training.progress import Progress, mean_losses, peak_memory_m
 
 
 class Run:
-    """One training run: what it needs, and what it has done so far."""
+    """One training run: its model, data and optimizer, and how far it is."""
 
     def __init__(self, config: Config, videos: Videos, folder: Path) -> None:
         self.config, self.videos, self.folder = config, videos, folder
@@ -32,7 +32,7 @@ class Run:
         self.epoch = 0
         self.device = pick_device(config.train.device)
         torch.manual_seed(config.train.seed)
-        # Where a checkpoint is, `resume` loads all weights from it.
+        # If there is a checkpoint, `resume` loads all weights from it.
         pretrained = not self.checkpoint_path.exists()
         self.model = ETAD(config, pretrained=pretrained).to(self.device)
         self.training, self.validation = _open_datasets(videos, config)
@@ -42,7 +42,7 @@ class Run:
         self.scheduler = build_scheduler(self.optimizer, config.train, len(self.loader))
 
     def train(self) -> None:
-        """Go through the remaining epochs; each ends with a checkpoint."""
+        """Train the remaining epochs, with a checkpoint after each."""
         settings = self.config.train
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.json").write_text(json.dumps(to_dict(self.config), indent=2))
@@ -66,7 +66,7 @@ class Run:
 
     def train_epoch(self, progress: Progress) -> dict[str, float]:
         """Train on every video once; return the mean losses."""
-        # All randomness of an epoch follows from its number: resuming needs no random states.
+        # Each epoch is seeded by its number, so resuming needs no random states.
         torch.manual_seed(self.config.train.seed * 100_003 + self.epoch)
         self.order.manual_seed(self.config.train.seed * 100_003 + self.epoch)
         self.training.set_epoch(self.epoch)
@@ -87,7 +87,7 @@ class Run:
         }
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One ordinary step: the model hides its three stages behind one backward."""
+        """Run one step of an ordinary loop; the three stages of SGS are inside of the model."""
         gt_segments = [segments.to(self.device) for segments in batch["gt_segments"]]
         gt_labels = [labels.to(self.device) for labels in batch["gt_labels"]]
         with torch.autocast(
@@ -141,7 +141,7 @@ class Run:
         )
 
     def resume(self) -> None:
-        """Go on after the last epoch of the run in the folder; exactly as if it had not ended."""
+        """Continue after the last epoch in the folder, with the results of an uninterrupted run."""
         checkpoint = load_checkpoint(self.checkpoint_path)
         self.model.load_state_dict(checkpoint["model"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])

@@ -1,4 +1,4 @@
-"""What a run shows while it trains."""
+"""The progress bar of a training run."""
 
 import resource
 import sys
@@ -14,7 +14,7 @@ class Progress:
 
     Args:
         total_steps: Steps of the whole run.
-        done_steps: Steps that were done before.
+        done_steps: Steps that an earlier part of the run has done.
         device: Whose memory is shown; for the CPU, that of the process.
     """
 

@@ -47,7 +47,7 @@ def load_annotations(
 ) -> list[VideoAnnotation]:
     """Read an ActivityNet-format file and find the videos of one subset.
 
-    Everything is checked before anything is used, and all that is wrong is reported at once.
+    The whole file is checked first, and all mistakes are reported together.
     Segments that end up to 0.1 s after the video are clipped. Videos without instances are kept:
     they are background.
 
@@ -100,7 +100,7 @@ def find_videos(video_folder: Path, video_ids: Iterable[str]) -> dict[str, Path]
             f"load_annotations(video_folder={str(video_folder)!r}): there is no such folder. "
             "Pass the one that holds the videos."
         )
-    # Listed once: to ask for every possible name takes minutes on network disks.
+    # One listing: looking up every possible name takes minutes on network disks.
     listing = sorted(video_folder.iterdir())
     files: dict[str, Path] = {}
     for suffix in VIDEO_SUFFIXES:

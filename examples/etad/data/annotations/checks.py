@@ -1,4 +1,4 @@
-"""Finding what is wrong with the annotations of a video."""
+"""Checking the annotations of one video."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ END_TOLERANCE_S = 0.1
 
 @dataclass
 class CheckedVideo:
-    """What could be read of a video's entry, and what is wrong with it.
+    """The readable part of a video's entry, and its mistakes.
 
     Args:
         duration_s: Length of the video, in seconds.
         segments_s: Usable segments, clipped to the video.
         labels: Their labels.
-        broken: What makes the entry unreadable; nothing but an edit of the file helps.
-        repairable: What clipping or leaving out the instance repairs, as done to `segments_s`.
+        broken: Mistakes that only an edit of the file can correct.
+        repairable: Mistakes corrected in `segments_s` by clipping or leaving out an instance.
     """
 
     duration_s: float = math.nan
@@ -28,7 +28,7 @@ class CheckedVideo:
 
 
 def check_video(entry: dict[str, Any]) -> CheckedVideo:
-    """Read the entry of one video and note every problem; annotations are numbered from 1."""
+    """Read the entry of one video and collect its mistakes; annotations are numbered from 1."""
     video = CheckedVideo()
     duration_s = entry.get("duration")
     if not _is_number(duration_s) or duration_s <= 0:

@@ -40,7 +40,7 @@ def read_database(json_path: Path) -> dict[str, dict[str, Any]]:
 def class_names(json_path: Path) -> tuple[str, ...]:
     """Return the labels that occur anywhere in the file, sorted.
 
-    All subsets count, so that training and evaluation number the classes alike.
+    All subsets count, so that classes have the same numbers in training and evaluation.
 
     Raises:
         FileNotFoundError: If there is no such file.

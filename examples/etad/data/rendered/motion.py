@@ -63,8 +63,8 @@ def follow(
 ) -> Float64[Tensor, "frames 2"]:
     """Follow a heading from a random place; return (y, x) in pixels, in [0, size).
 
-    What leaves on one side returns on the other, and the start is uniform whatever the heading. So
-    the place in any single frame is uniform too.
+    A sprite that leaves on one side returns on the other, and its start is uniform for any heading,
+    so its place in any single frame is uniform too.
 
     Args:
         heading: Direction of each step.

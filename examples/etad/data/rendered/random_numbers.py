@@ -1,4 +1,4 @@
-"""Independent random streams that depend only on what they are for."""
+"""Independent random streams, one for each key."""
 
 import hashlib
 

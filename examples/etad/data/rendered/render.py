@@ -21,7 +21,7 @@ _RENDERER_VERSION = 1  # raise it when the same seed gives other videos: old set
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """Where a rendered set is.
+    """The paths of a rendered set.
 
     Args:
         annotation_path: Its ActivityNet-format annotations, subsets "training" and "validation".
@@ -43,14 +43,14 @@ def render_dataset(
     frames_per_second: int = 25,
     progress: bool = True,
 ) -> DatasetFiles:
-    """Render the set, or find it as it was rendered before.
+    """Render the set, or return the one that is there.
 
     A video depends on the seed, its subset and its number only, so sets of different sizes share
     videos. About 0.15 s per video on one core.
 
     Args:
-        folder: Where to; appears complete or not at all.
-        seed: Of everything that is random.
+        folder: Folder to write; it appears complete or not at all.
+        seed: Seed of everything random.
         num_training: Videos of the subset "training".
         num_validation: Videos of the subset "validation".
         num_frames: Frames per video, at least 32.

@@ -11,7 +11,7 @@ from examples.etad.data.rendered.random_numbers import derived_generator
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may change from epoch to epoch.
+    """The random changes of each epoch.
 
     Args:
         seed: Start of the random stream.
@@ -37,7 +37,7 @@ class View:
     def apply(
         self, frames: UInt8[Tensor, "frames channels height width"]
     ) -> UInt8[Tensor, "frames channels size size"]:
-        """Cut this view out of every frame."""
+        """Crop every frame, and mirror it if the view is mirrored."""
         rows = slice(self.top, self.top + self.size)
         columns = slice(self.left, self.left + self.size)
         view = frames[:, :, rows, columns]
@@ -45,7 +45,7 @@ class View:
 
 
 def centre_view(resize_size: tuple[int, int], *, size: int) -> View:
-    """Return the view of evaluation."""
+    """Return the centre crop, as in evaluation."""
     height, width = resize_size
     return View((height - size) // 2, (width - size) // 2, size, is_flipped=False)
 
@@ -55,18 +55,18 @@ def draw_view(
 ) -> View:
     """Return the view of one video in one epoch.
 
-    A function of its arguments only: neither the number of workers nor the order in which they load
-    changes it, and a resumed run sees what an uninterrupted one does.
+    It depends on the arguments only, not on the number of workers or their order, so a resumed run
+    has the same views as an uninterrupted one.
 
     Args:
-        augmentation: What may change.
+        augmentation: Which changes to draw.
         epoch: Epoch of training.
         item: Position of the video in the data set.
         resize_size: (height, width) of the frames.
         size: Side of the crop.
     """
     generator = derived_generator((augmentation.seed, epoch, item))
-    # Always all three draws: switching one option on leaves the others as they were.
+    # Always draw all three, so that one option does not change the draws of the others.
     height, width = resize_size
     top = int(torch.randint(height - size + 1, (), generator=generator))
     left = int(torch.randint(width - size + 1, (), generator=generator))

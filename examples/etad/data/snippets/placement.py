@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Placement(Protocol):
-    """Returns the frame of each position of each snippet."""
+    """Returns the frame numbers of each snippet."""
 
     def __call__(
         self, num_frames: int, *, num_snippets: int, frames_per_snippet: int, frame_stride: int = 1
@@ -23,8 +23,8 @@ def centred_snippets(
 
     Frame f is on display from f to f + 1; a snippet takes the frames on display at instants that
     are `frame_stride` apart and symmetric about the centre of its cell. Instants outside the video
-    take its first or last frame: so the outermost snippets repeat it if snippets are longer than
-    their cells, and in a video shorter than one snippet they all do.
+    take its first or last frame. The outermost snippets therefore repeat a frame if snippets are
+    longer than their cells; in a video shorter than one snippet, all of them do.
 
     (OpenTAD also centres snippets on cells, half a frame earlier.)
 
@@ -43,7 +43,7 @@ def centred_snippets(
                 [3, 4, 5, 6, 7, 7]])
     """
     _check(num_frames, num_snippets, frames_per_snippet, frame_stride)
-    # 2 N times the instant, an integer: floor is exact where a quotient could be rounded up.
+    # Instants times 2 N are integers, whose floor is exact; a quotient could be rounded up.
     centre = (2 * torch.arange(num_snippets) + 1) * num_frames
     step = (2 * torch.arange(frames_per_snippet) + 1 - frames_per_snippet) * frame_stride
     instant = centre[:, None] + num_snippets * step
@@ -56,8 +56,8 @@ def official_snippets(
 ) -> Int[Tensor, "snippets frames"]:
     """Spread the snippets from the first frame to the last, as the released code does.
 
-    Snippet i starts at frame round(i (F - T) / (N - 1)). Off the grid of the labels by up to half a
-    snippet at both ends. A video shorter than one snippet starts again when it is over.
+    Snippet i starts at frame round(i (F - T) / (N - 1)): at both ends up to half a snippet off the
+    grid of the labels. A video shorter than one snippet is repeated from its start.
 
     Args:
         num_frames: Frames of the video (F), at least 1.
@@ -79,7 +79,7 @@ def official_snippets(
         start = torch.tensor([room // 2])
     else:
         spacing = room / (num_snippets - 1)
-        # Halves go to the even number, as in the release.
+        # Halves are rounded to even, as in the release.
         start = (torch.arange(num_snippets, dtype=torch.float64) * spacing).round().long()
     return (start[:, None] + torch.arange(frames_per_snippet) * frame_stride) % num_frames
 

@@ -1,4 +1,4 @@
-"""The frames of all snippets of one video."""
+"""Reading the frames of all snippets of a video, each frame once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Pixels(Protocol):
 
 
 class DecodedOnDemand:
-    """Frames of a video file that are decoded when they are first asked for, and then kept.
+    """Frames of a video file, decoded on first use and then kept.
 
     Args:
         path: The video file.
@@ -43,11 +43,11 @@ class DecodedOnDemand:
     def __getitem__(
         self, position: Int[Tensor, " count"]
     ) -> UInt8[Tensor, "count channels height width"]:
-        """Return some frames, after decoding as far as the last of them.
+        """Return some frames, after decoding up to the last of them.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it cannot be decoded so far.
+            ValueError: If it cannot be decoded that far.
         """
         while self.num_decoded <= int(position.max()):
             self._kept[self.num_decoded] = next(self._decoder)
@@ -57,7 +57,7 @@ class DecodedOnDemand:
 
 @dataclass(frozen=True)
 class Clip:
-    """Every frame once, and where the snippets use it: overlapping snippets share theirs.
+    """Each frame once, and its positions in the snippets; overlapping snippets share frames.
 
     Args:
         pixels: The frames that occur in any snippet, in order.
@@ -98,7 +98,7 @@ class ClipReader:
                 f"VideoDataset(placement={self.placement!r}): expected one of "
                 f"{', '.join(map(repr, PLACEMENTS))}."
             )
-        # Fails now, not at the first video.
+        # Raises now, not at the first video.
         self.frames_of(1)
 
     def frames_of(self, num_frames: int) -> Int[Tensor, "snippets frames"]:
@@ -115,7 +115,7 @@ class ClipReader:
 
         Args:
             annotation: The video.
-            on_demand: Whether frames are decoded when they are asked for, rather than now.
+            on_demand: Whether to decode frames on first use instead of now.
 
         Raises:
             FileNotFoundError: If there is no such file.

@@ -1,4 +1,4 @@
-"""The snippets of one video, cut out when they are needed."""
+"""The snippets of one video, cut out on request."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from examples.etad.data.snippets.reader import Clip
 
 @dataclass(frozen=True, eq=False)
 class SnippetSource:
-    """A source for the sampler: neither all snippets nor all frames are ever in one tensor.
+    """A source for the sampler; there is never a tensor of all snippets.
 
-    The view is drawn before, so that a snippet that is fetched again shows the same pixels.
+    The view is fixed, so a snippet has the same pixels when it is fetched again.
 
     Args:
         clip: The frames.

@@ -16,7 +16,7 @@ from examples.etad.data.video.frame_times import Timeline, open_video, read_time
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file holds, measured on its frames: headers are not always right.
+    """Size and length of a video, measured on its frames because headers can be wrong.
 
     Args:
         num_frames: Number of frames.
@@ -84,31 +84,31 @@ def decode_frames(
         iterate_frames(path, wanted, size=size, num_threads=num_threads)
     ):
         frames[number] = frame
-    # Without repeats and in order nothing has to be copied, and these are many megabytes.
+    # A sorted index without repeats needs no copy, which would be many megabytes.
     return frames if wanted.equal(index) else frames[position]
 
 
 def iterate_frames(
     path: Path, wanted: Int[Tensor, " count"], *, size: tuple[int, int], num_threads: int = 1
 ) -> Iterator[UInt8[Tensor, "channels height width"]]:
-    """Yield some frames of a video, scaled, as RGB; decodes no further than it is asked.
+    """Yield some frames of a video, scaled, as RGB; decodes up to the frame that is yielded.
 
-    Decodes once from the start to the last frame asked for and scales each frame as it comes, so
-    that memory holds the result and few pictures.
+    Decodes once from the start to the last of these frames and scales each at once, so only a few
+    pictures are in memory.
 
     Frame n is the one on display in the middle of the n-th of `num_frames` equal parts of the
-    duration. At a constant frame rate that is the n-th frame; at a variable one, index and time
-    still go together, and a frame can be repeated or passed over.
+    duration. At a constant frame rate that is the n-th frame. At a variable rate, number and time
+    still correspond, and a frame can be repeated or skipped.
 
     Args:
         path: The video file.
         wanted: Numbers of frames, ascending and distinct.
-        size: As of `decode_frames`.
-        num_threads: Likewise.
+        size: (height, width) to scale to, without regard to the aspect ratio.
+        num_threads: Threads of the decoder. Does not change the result.
 
     Raises:
-        FileNotFoundError: As `decode_frames`, when the first frame is asked for.
-        ValueError: Likewise, when the frame is asked for that cannot be decoded.
+        FileNotFoundError: If there is no such file; raised at the first frame.
+        ValueError: If a frame does not exist or cannot be decoded; raised at that frame.
     """
     path = Path(path)
     timeline = read_timeline(path)
@@ -157,7 +157,7 @@ def _on_display(
 def _to_rgb(
     picture: VideoFrame, reformatter: VideoReformatter, *, size: tuple[int, int]
 ) -> UInt8[Tensor, "channels height width"]:
-    """Scale a picture and turn it upright: telephones store the sensor's orientation."""
+    """Scale a picture and turn it upright: phones store pictures as the sensor is mounted."""
     height, width = size[::-1] if picture.rotation % 180 else size
     rgb = reformatter.reformat(picture, width, height, "rgb24", interpolation="BILINEAR")
     pixels = torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1)

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 @contextmanager
 def open_video(path: Path, *, num_threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open the first video stream; errors of the decoder inside the block name the file too.
+    """Open the first video stream; decoder errors inside the block name the file.
 
     Args:
         path: The video file.
@@ -32,7 +32,7 @@ def open_video(path: Path, *, num_threads: int = 1) -> Iterator[tuple[InputConta
             streams = [
                 stream
                 for stream in container.streams.video
-                # The cover of a song is a video stream too.
+                # Cover art of a sound file is a video stream too.
                 if Disposition.attached_pic not in stream.disposition
             ]
             if not streams:
@@ -97,7 +97,7 @@ class Timeline:
 
 
 def read_timeline(path: Path) -> Timeline:
-    """Read the times of all frames; reads the file but decodes nothing.
+    """Read the times of all frames from the file, without decoding it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -120,7 +120,7 @@ def read_timeline(path: Path) -> Timeline:
             f"{len(shown)} frames. Convert the file, e.g. with ffmpeg -i IN OUT.mp4."
         )
     first, last = min(times), max(times)
-    # Where a container stores no durations, the last frame lasts as long as the average one.
+    # If the container stores no durations, the last frame gets the average one.
     average = max(round((last - first) / max(len(times) - 1, 1)), 1)
     final = next(packet.duration for packet in shown if packet.pts == last)
     return Timeline(path, first, last, last + (final or average), time_base, len(times))

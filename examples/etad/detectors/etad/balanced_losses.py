@@ -1,4 +1,4 @@
-"""Losses in which the rare proposals count as much as the common ones (supplement A.3).
+"""Losses in which rare proposals count as much as common ones (supplement A.3).
 
 Few snippets are boundaries and few proposals overlap an action well. The losses are pooled over the
 batch, computed from logits in single precision at least, finite whatever the ground truth, and
@@ -22,7 +22,7 @@ def balanced_bce(
     balance: Balance,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
-    """Return `weighted_bce` or `sampled_bce`, as `balance` says."""
+    """Return `weighted_bce` or `sampled_bce`, depending on `balance`."""
     if balance == "weighted":
         return weighted_bce(logits, positive)
     return sampled_bce(logits, positive, generator=generator)
@@ -85,7 +85,7 @@ def masked_mean(
     losses: Float[Tensor, "*batch"], members: Bool[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
     """Return the mean over the members; a zero that is part of the graph if there is none."""
-    # Not losses[members]: that would wait for the device to tell their number.
+    # losses[members] would wait for the device to count the members.
     return torch.where(members, losses, 0).sum() / members.sum().clamp(min=1)
 
 

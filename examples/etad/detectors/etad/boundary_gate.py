@@ -36,7 +36,7 @@ def pass_boundary_gate(
     The first snippet always counts as a likely start, the last as a likely end.
 
     Args:
-        segments: (start, end), normalised; bounds outside the video count for its ends.
+        segments: (start, end), normalised; bounds outside the video count as its ends.
         startness: Probability that an action starts in each snippet.
         endness: Probability that an action ends in each snippet.
     """

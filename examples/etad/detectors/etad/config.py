@@ -1,4 +1,4 @@
-"""What can be chosen about the detector and its losses (supplement A)."""
+"""The options of the detector and its losses (supplement A)."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

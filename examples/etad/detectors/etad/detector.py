@@ -97,7 +97,7 @@ class Detector(nn.Module):
         sequences: list[Float[Tensor, "batch roi_channels snippets"]],
         proposals: Float[Tensor, "batch proposals 2"],
     ) -> list[StageOutput]:
-        """Let each stage evaluate what the one before it refined."""
+        """Run the stages, each on the proposals that the one before it refined."""
         outputs = []
         for stage, sequence in zip(self.stages, sequences, strict=True):
             outputs.append(stage(sequence, proposals))
@@ -121,7 +121,7 @@ def _check_proposals(proposals: Tensor, *, batch_size: int) -> None:
         )
     # Proposals in seconds or snippets would give plausible nonsense. Costs one device sync.
     start, end = proposals.unbind(-1)
-    # Asks for what is wrong: a dry run, where every value is 0, passes.
+    # Negated comparison: in a dry run every value is 0, and it passes.
     if bool((~((start >= 0) & (start < end) & (end <= 1))).any()):
         raise ValueError(
             "Detector(proposals=...): expected 0 <= start < end <= 1, got starts from "

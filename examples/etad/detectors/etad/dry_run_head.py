@@ -9,13 +9,13 @@ from examples.etad.detectors.etad.detector import Detector
 class DetectorHead(nn.Module):
     """The detector on evenly spaced proposals, and the mean square of what it predicts.
 
-    The losses of the example look at the values of what is annotated, which a dry run does not
-    have; their memory and time are a small part of the detector's own.
+    The real losses need annotated segments, which a dry run does not have. Their memory and time
+    are a small part of the detector's.
 
     Args:
         detector: The detector.
-        num_videos: Videos that the items belong to, as many items each.
-        ratio: Part of the dense proposals that is evaluated, in (0, 1].
+        num_videos: Videos of the batch; all have the same number of items.
+        ratio: Fraction of the dense proposals to evaluate, in (0, 1].
     """
 
     def __init__(self, detector: Detector, *, num_videos: int, ratio: float = 0.06) -> None:
@@ -36,7 +36,7 @@ class DetectorHead(nn.Module):
 
 
 def _spread_proposals(features: Tensor, ratio: float) -> Tensor:
-    """Return every so many-th of the dense proposals, in shapes that do not depend on values."""
+    """Return evenly spaced dense proposals, in shapes that do not depend on values."""
     num_snippets, device = features.shape[1], features.device
     first, last = torch.triu_indices(num_snippets, num_snippets, device=device)
     count = max(1, round(ratio * len(first)))

@@ -22,7 +22,7 @@ class FeatureEnhancement(nn.Module):
         super().__init__()
         hidden, lstm = config.hidden_channels, config.lstm_channels
         self.reduce = _conv_norm_relu(in_channels, hidden, config=config)
-        # Bidirectional: the one LSTM that reads forward and the one that reads backward.
+        # Bidirectional: one LSTM reads forward, the other backward.
         self.lstm = nn.LSTM(hidden, lstm, batch_first=True, bidirectional=True)
         self.forward_branch = _conv_norm_relu(lstm, hidden // 2, config=config)
         self.skip_branch = _conv_norm_relu(hidden, hidden, config=config)

@@ -1,6 +1,6 @@
 """The losses of the detector (supplement A.3, equation 1).
 
-The promises of `balanced_losses.py` hold for all of them: single precision, finite, connected.
+As in `balanced_losses.py`, all are in single precision, finite, and connected to the predictions.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Boundary offsets of a proposal, and the refinement they stand for (supplement A.2)."""
+"""Boundary offsets of a proposal, and its refinement by them (supplement A.2)."""
 
 import torch
 from jaxtyping import Float

@@ -32,13 +32,12 @@ def postprocess(
 ) -> Detections:
     """Select, rank and label the proposals of one video.
 
-    Clip to the video; drop what then has no length (or ended before it started); drop what fails
-    the boundary gate; score; soft-NMS; give each segment its most probable classes, each with the
-    score of the segment times the probability of the class. If nothing passes the gate, there are
-    no detections.
+    Clip to the video; drop segments without length and those that fail the boundary gate; score;
+    soft-NMS; give each segment its most probable classes, each with the score of the segment times
+    the probability of the class. If no segment passes the gate, there are no detections.
 
-    Clipping comes first, so that segments suppress each other by what is reported of them; the
-    released code clips last.
+    Segments are clipped first, so that soft-NMS compares them as they are reported; the released
+    code clips last.
 
     Args:
         segments: Refined proposals, normalised by the duration; the mean over the stages.

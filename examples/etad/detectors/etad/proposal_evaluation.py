@@ -40,7 +40,7 @@ class ProposalEvaluation(nn.Module):
         sequence: Float[Tensor, "batch roi_channels snippets"],
         proposals: Float[Tensor, "batch proposals 2"],
     ) -> StageOutput:
-        """Evaluate proposals on what `self.sequence` made of the enhanced features."""
+        """Evaluate proposals on the output of `self.sequence`."""
         config = self.config
         bins = roi_align_1d(
             sequence,
@@ -66,8 +66,8 @@ class ProposalEvaluation(nn.Module):
     ) -> Float[Tensor, "batch proposals classes"] | None:
         """Classify the mean feature inside a proposal.
 
-        Linear, so that every snippet of an action has a short way to the loss: from scratch, a head
-        as deep as the others does not learn before the learning rate is spent.
+        Linear, which gives every snippet of an action a short path to the loss. A head as deep as
+        the others, trained from scratch, has not learned when the learning rate is almost 0.
         """
         if self.class_head is None:
             return None
@@ -98,7 +98,7 @@ class ProposalEvaluation(nn.Module):
 
 
 class StageSequence(nn.Module):
-    """The enhanced features as one stage sees them, before they are cut into proposals.
+    """The features of one stage, before they are cut into proposals.
 
     Args:
         config: Widths and groups.

@@ -1,4 +1,4 @@
-"""What the detector should have predicted (supplement A.3)."""
+"""The training targets of the detector (supplement A.3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from aps import pairwise_tiou
 
-# Boundaries and proposals often lie exactly on the edge of a snippet. Far below a snippet and far
-# above rounding, it makes what happens there independent of rounding.
+# Boundaries and proposals often lie exactly on the edge of a snippet. A tolerance far below a
+# snippet and far above rounding decides these cases the same way every time.
 _EDGE_TOLERANCE = 1e-4
 
 
@@ -35,7 +35,7 @@ def assign_ground_truth(
 ) -> Assignment:
     """Assign to each proposal the instance of its video that it overlaps most.
 
-    The first instance wins a tie, and takes the proposals that overlap none: their tIoU is 0.
+    Ties go to the first instance; so do proposals that overlap none, whose tIoU is 0.
 
     Args:
         proposals: (start, end), normalised.
@@ -63,11 +63,11 @@ def check_ground_truth(
     batch_size: int,
     num_classes: int,
 ) -> None:
-    """Refuse ground truth that would train the detector on something else than was meant.
+    """Refuse invalid ground truth, which would train the detector on wrong targets.
 
     Args:
         gt_segments: One tensor of shape [instances, 2] per video.
-        gt_labels: One tensor of shape [instances] per video; only looked at with `num_classes`.
+        gt_labels: One tensor of shape [instances] per video; used only if `num_classes` is not 0.
         batch_size: Videos of the batch.
         num_classes: Classes of the detector; 0: it has none.
 
@@ -149,7 +149,7 @@ def _covered(
     lower = (boundaries - region_snippets / 2).maximum(snippet)
     upper = (boundaries + region_snippets / 2).minimum(snippet + 1)
     covered = (upper - lower - _EDGE_TOLERANCE).clamp(min=0)
-    # A row of zeros: the maximum over no instance at all.
+    # A row of zeros, the maximum for a video without instances.
     return torch.cat([covered, covered.new_zeros(num_snippets, 1, 2)], dim=1).amax(dim=1)
 
 

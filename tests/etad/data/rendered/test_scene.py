@@ -44,8 +44,13 @@ def test_schedule_changes_no_frame_before_the_first_action() -> None:
     assert not first[30].equal(second[30])
 
 
-def test_one_frame_holds_as_many_sprite_pixels_in_an_action_as_outside() -> None:
-    videos = torch.stack([draw(seed) for seed in range(60)]).float()
+@pytest.fixture(scope="module")
+def videos() -> Tensor:
+    return torch.stack([draw(seed) for seed in range(240)])
+
+
+def test_one_frame_holds_as_many_sprite_pixels_in_an_action_as_outside(videos: Tensor) -> None:
+    videos = videos[:60].float()
     background = videos.median(dim=1, keepdim=True).values
     covered = ((videos - background).abs().amax(dim=2) > 40).float().mean(dim=(2, 3))
     inside, outside = covered[:, 24:72].mean(dim=1), covered[:, :24].mean(dim=1)
@@ -90,11 +95,6 @@ def held_out_auc(statistics: Tensor) -> float:
     score = test @ torch.linalg.solve(covariance, between)
     above = score[:, is_action].flatten()[:, None] > score[:, ~is_action].flatten()[None]
     return float(above.float().mean())
-
-
-@pytest.fixture(scope="module")
-def videos() -> Tensor:
-    return torch.stack([draw(seed) for seed in range(240)])
 
 
 def test_motion_tells_an_action(videos: Tensor) -> None:
