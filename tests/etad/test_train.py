@@ -112,7 +112,7 @@ def test_published_encoder_trains_above_its_frozen_stages(videos: Path, tmp_path
 def test_memory_budget_chooses_the_sizes(videos: Path, tmp_path: Path) -> None:
     saved = start(tmp_path, videos, *SMALL, "encoder.memory_budget=64MiB")
     assert saved["config"]["encoder"]["memory_budget"] == "64MiB"
-    with pytest.raises(ValueError, match=r"a step takes .* with one item at a time"):
+    with pytest.raises(ValueError, match=r"a step takes .* with micro-batches of one item"):
         start(tmp_path / "small", videos, *SMALL, "encoder.memory_budget=100kB")
 
 
