@@ -51,7 +51,7 @@ def plan(
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Linear(1000, 1000), torch.nn.ReLU())
         >>> sampler = SequentialGradientSampler(encoder, micro_batch_size=1)
-        >>> planned = plan(sampler, torch.empty(100, 1000, device="meta"), "20MiB")
+        >>> planned = plan(sampler, torch.empty(70, 1000, device="meta"), "20MiB")
         >>> planned.micro_batch_size, planned.kept_graphs, planned.estimate.fits("20MiB")
         (64, 2, True)
     """
