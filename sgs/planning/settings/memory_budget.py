@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from sgs.distributed import has_shards
 from sgs.items.arguments import CallArguments
 from sgs.planning.byte_size import bytes_of
 from sgs.planning.estimate.estimate import estimate
@@ -66,21 +65,19 @@ class MemoryBudget(AbstractBudget):
             TypeError: If parameters are sharded, or `estimate` raises it.
             RuntimeError: If `estimate` raises it.
         """
-        call, budget = CallProperties.of(items, sampler), bytes_of(self.memory)
-        before = sampler.sizes if isinstance(sampler.sizes, BudgetPlan) else None
-        if before is not None and before.observed.budget != budget:
-            before = None
-        if before is not None and before.call.covers(call):
-            # Calls without gradients tell nothing about a training step.
-            return before.corrected(_peak_bytes(items)) if torch.is_grad_enabled() else before
-        _refuse_shards(sampler)
-        step = partial(estimate, items=MetaArguments.of(args, kwargs), autocast=call.autocast)
+        key, before = _key_of(items, sampler), sampler.sizes
+        observed = ObservedMemory(bytes_of(self.memory))
+        if isinstance(before, BudgetPlan) and before.observed.budget == observed.budget:
+            observed = before.observed
+            if before.key == key and before.search.smallest.num_items >= items.num_items:
+                # Calls without gradients tell nothing about a training step.
+                return before.corrected(_peak_bytes(items)) if torch.is_grad_enabled() else before
+        step = partial(estimate, items=MetaArguments.of(args, kwargs), autocast=_autocast_of(items))
         search = Search.within(self.memory, sampler, step, margin=MARGIN)
-        observed = ObservedMemory(budget) if before is None else before.observed
         search.limit = min(search.limit, observed.limit)
         size = search.largest_size()
         plan = search.without_graphs(size, search.largest_forward_size(size))
-        return BudgetPlan(*_fields(plan), search, call, observed, is_first=True)
+        return BudgetPlan(*_fields(plan), search, key, observed, is_first=True)
 
 
 @dataclass(frozen=True)
@@ -109,13 +106,13 @@ class BudgetPlan(Plan):
 
     Attributes:
         search: Estimates steps with other sizes.
-        call: The call that was planned for.
+        key: The properties of the calls that it is valid for, besides the number of items.
         observed: The memory observed before these sizes were chosen.
         is_first: Whether no step has run with this search yet.
     """
 
     search: Search
-    call: CallProperties
+    key: tuple[Any, ...]
     observed: ObservedMemory
     is_first: bool
 
@@ -134,7 +131,7 @@ class BudgetPlan(Plan):
             return self
         size = self.search.largest_size()
         plan = self.search.most_kept(size, self.search.largest_forward_size(size))
-        return BudgetPlan(*_fields(plan), self.search, self.call, observed, is_first=False)
+        return BudgetPlan(*_fields(plan), self.search, self.key, observed, is_first=False)
 
 
 def _fields(plan: Plan) -> tuple[int, int, int, Estimate]:
@@ -142,48 +139,11 @@ def _fields(plan: Plan) -> tuple[int, int, int, Estimate]:
     return (*sizes, plan.estimate)
 
 
-@dataclass(frozen=True)
-class CallProperties:
-    """What a plan for a call depends on.
-
-    Attributes:
-        num_items: The number of items, of all videos.
-        shapes: The shape of one item in each tensor.
-        sources: The types of the sources.
-        autocast: The precision of `torch.autocast`; None outside of it.
-        num_trained: How many numbers of the encoder train.
-    """
-
-    num_items: int
-    shapes: tuple[torch.Size, ...]
-    sources: tuple[type, ...]
-    autocast: torch.dtype | None
-    num_trained: int
-
-    @staticmethod
-    def of(call: CallArguments, sampler: SequentialGradientSampler) -> CallProperties:
-        """Return the properties of a sampler's call."""
-        return CallProperties(
-            num_items=call.num_items,
-            shapes=tuple(x.shape[len(call.lead_shape) :] for x in call.item_tensors),
-            sources=tuple(map(type, call.sources)),
-            autocast=_autocast_of(call),
-            num_trained=sum(p.numel() for p in sampler.parameters() if p.requires_grad),
-        )
-
-    def covers(self, other: CallProperties) -> bool:
-        """Tell whether a plan for this call is valid for another, which may have fewer items."""
-        differs_in_items_only = replace(self, num_items=other.num_items) == other
-        return differs_in_items_only and self.num_items >= other.num_items
-
-
-def _refuse_shards(sampler: SequentialGradientSampler) -> None:
-    if has_shards(sampler):
-        raise TypeError(
-            "SequentialGradientSampler(micro_batch_size=MemoryBudget(...)): the parameters are "
-            "sharded, and how much of them a process holds changes during a step, which an "
-            "estimate does not count. Choose the sizes by sgs.plan before fully_shard()."
-        )
+def _key_of(call: CallArguments, sampler: SequentialGradientSampler) -> tuple[Any, ...]:
+    """Return what a plan depends on, besides the number of items."""
+    shapes = tuple(x.shape[len(call.lead_shape) :] for x in call.item_tensors)
+    num_trained = sum(p.numel() for p in sampler.parameters() if p.requires_grad)
+    return shapes, tuple(map(type, call.sources)), _autocast_of(call), num_trained
 
 
 def _autocast_of(call: CallArguments) -> torch.dtype | None:
