@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sgs.encoder_calls import EncoderCalls
-from sgs.gradients.graph import Graph, back_propagate_rows, saved_tensors_explained
+from sgs.gradients.graph import back_propagate_rows, saved_tensors_explained
 from sgs.items.features import FeatureBuffer
 from sgs.micro_batches import EncodedMicroBatch, MicroBatch, repeats_of
 from sgs.replay.feature_check import FeatureCheck
@@ -92,12 +91,14 @@ class TwoPasses:
         """
         rows = [None if g is None else self._calls.items.rows(g) for g in feature_gradients]
         micro_batches = self._repeats(subset)
+        compared: list[tuple[EncodedMicroBatch, Tensor]] = []
         with self._calls.second_pass(micro_batches):
-            if self._check is not None:
-                self._check.restart()
             for micro_batch in micro_batches:
                 kept = micro_batch.take_graph()
-                graph = kept or self._repeated(micro_batch)
+                graph = kept or self._calls.repeat(micro_batch)
+                if self._check is not None and kept is None:
+                    difference = self._check.difference(micro_batch.index, graph.outputs)
+                    compared.append((micro_batch, difference))
                 with saved_tensors_explained(is_kept=kept is not None):
                     back_propagate_rows(graph.outputs, rows, micro_batch.index, subset.weight)
                 self._calls.add_gradients(micro_batch, graph)
@@ -106,7 +107,8 @@ class TwoPasses:
             self._calls.keep_pace(micro_batches[-1])
             if self._check is not None:
                 # Calls of a sharded encoder wait for the other processes, which may see no error.
-                self._check.verify(may_repeat=not self._calls.are_sharded)
+                replay = None if self._calls.are_sharded else self._replayed_outputs
+                self._check.verify(compared, replay=replay)
         return self._calls.gradients()
 
     def _repeats(self, subset: Subset) -> list[EncodedMicroBatch]:
@@ -118,13 +120,6 @@ class TwoPasses:
             couples_items=self._couples_items,
             uses_all_kept=self._calls.are_sharded,
         )
-
-    def _repeated(self, micro_batch: EncodedMicroBatch) -> Graph:
-        graph = self._calls.repeat(micro_batch)
-        if self._check is not None:
-            replay = partial(self._replayed_outputs, micro_batch)
-            self._check.add(micro_batch.index, graph.outputs, replay=replay)
-        return graph
 
     def _replayed_outputs(self, micro_batch: EncodedMicroBatch) -> list[Any]:
         with torch.no_grad():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,48 +50,42 @@ class FeatureCheck:
         chosen = (TOLERANCE if is_precise else COARSE_TOLERANCE)[min(widths, default=8)]
         self._tolerance = chosen if tolerance is None else tolerance
         self._scales = [None if x is None else _scale(x) for x in self._rows]
-        self._compared: list[_Compared] = []
 
-    def restart(self) -> None:
-        """Drop the comparisons of an earlier backward through the same call."""
-        self._compared.clear()
-
-    def add(self, index: Tensor, outputs: Sequence[Any], *, replay: Callable[[], Any]) -> None:
-        """Compare a micro-batch. `verify` reads the result later, so as not to wait for a GPU here.
+    def difference(self, index: Tensor, outputs: Sequence[Any]) -> Float[Tensor, ""]:
+        """Return how far a micro-batch is from the first pass. `verify` reads it: a GPU may run on.
 
         Args:
             index: Its items.
             outputs: Their features in the second pass.
-            replay: Encodes it once more, without a graph.
         """
-        with torch.no_grad():
-            difference = self._from_first(index, outputs)
-        self._compared.append(_Compared(difference, index, replay))
-
-    def _from_first(self, index: Tensor, outputs: Sequence[Any]) -> Float[Tensor, ""]:
         row = self._row[index]
         known = (row >= 0).nonzero()[:, 0]
-        first = [None if x is None else x[row[known].to(x.device)] for x in self._rows]
-        second = [x[known.to(x.device)] if isinstance(x, Tensor) else x for x in outputs]
-        return _largest_difference(second, first, scales=self._scales)
+        with torch.no_grad():
+            first = [None if x is None else x[row[known].to(x.device)] for x in self._rows]
+            second = [x[known.to(x.device)] if isinstance(x, Tensor) else x for x in outputs]
+            return _largest_difference(second, first, scales=self._scales)
 
-    def verify(self, *, may_repeat: bool) -> None:
+    def verify(
+        self,
+        compared: Sequence[tuple[Any, Tensor]],
+        *,
+        replay: Callable[[Any], Sequence[Any]] | None,
+    ) -> None:
         """Refuse gradients whose features differ from those of the loss.
 
         Args:
-            may_repeat: Whether the worst micro-batch may be encoded again to find the cause.
+            compared: The micro-batches and their differences.
+            replay: Encodes a micro-batch once more, without a graph, to find the cause. None if
+                that is not possible.
 
         Raises:
             RuntimeError: If a difference exceeds the tolerance.
         """
-        # Dropped here: each `replay` refers to the owner of this check, which is a cycle.
-        done, self._compared = self._compared, []
-        differences = [compared.difference for compared in done]
-        found = torch.stack(differences).tolist() if differences else []
+        found = torch.stack([x for _, x in compared]).tolist() if compared else []
         worst = max(found, default=0.0)
         if worst > self._tolerance:
-            compared = done[found.index(worst)]
-            cause = self._cause(compared) if may_repeat else _CAUSES
+            micro_batch = compared[found.index(worst)][0]
+            cause = _CAUSES if replay is None else self._cause(micro_batch, replay)
             raise RuntimeError(
                 f"the second pass computed other features than the first one: they differ by "
                 f"{worst:.1e} of the largest feature, more than {self._tolerance:.0e}, so the "
@@ -100,22 +93,13 @@ class FeatureCheck:
                 "check_replay=False, or a larger tolerance as check_replay."
             )
 
-    def _cause(self, compared: _Compared) -> str:
-        third, fourth = compared.replay(), compared.replay()
+    def _cause(self, micro_batch: Any, replay: Callable[[Any], Sequence[Any]]) -> str:
+        third, fourth = replay(micro_batch), replay(micro_batch)
         scales = [_scale(x) if _is_comparable(x) else None for x in third]
         if float(_largest_difference(fourth, third, scales=scales)) > self._tolerance:
             return _UNSEEN_RANDOMNESS
-        from_first = self._from_first(compared.index, third)
+        from_first = self.difference(micro_batch.index, third)
         return _CHANGED if float(from_first) > self._tolerance else _DEPENDS_ON_GRAD_MODE
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """A micro-batch: its difference from the first pass, its items, and a function to replay it."""
-
-    difference: Tensor
-    index: Tensor
-    replay: Callable[[], Any]
 
 
 _UNSEEN_RANDOMNESS = (
