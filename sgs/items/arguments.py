@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sgs.items.refused import refuse_hidden_items, refuse_lists_of_constants
+from sgs.items.argument_checks import refuse_hidden_items, refuse_lists_of_constants
 from sgs.items.shared import Shared
 from sgs.items.source import Source, fetch_rows, lead_shape_of, prefetched
 

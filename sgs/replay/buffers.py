@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sgs.replay.forbidden_changes import version_of
+from sgs.replay.modes_and_values import version_of
 
 
 @dataclass

@@ -13,7 +13,7 @@ from sgs.batch_norm import batch_norm_buffers
 from sgs.replay.attributes import CalledAttributes
 from sgs.replay.autocast import Autocast
 from sgs.replay.buffers import CalledBuffers
-from sgs.replay.forbidden_changes import ForbiddenChanges
+from sgs.replay.modes_and_values import ModesAndValues
 from sgs.replay.random_numbers import RandomState, random_sources
 
 
@@ -41,7 +41,7 @@ class Circumstances:
         self._attributes = CalledAttributes(encoder)
         self._buffers = CalledBuffers(encoder, running=batch_norm_buffers(encoder))
         arguments = {f"tensor {i} of the call": tensor for i, tensor in enumerate(tensors)}
-        self._forbidden = ForbiddenChanges(encoder, {**parameters, **arguments})
+        self._modes_and_values = ModesAndValues(encoder, {**parameters, **arguments})
         dtypes = {tensor.dtype for tensor in (*parameters.values(), *tensors)}
         self.dtypes = dtypes | self._autocast.dtypes
 
@@ -63,7 +63,7 @@ class Circumstances:
             warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
             yield
         self._buffers.check_first_pass()
-        self._forbidden.check_first_pass()
+        self._modes_and_values.check_first_pass()
 
     @contextmanager
     def first_call(self) -> Iterator[None]:
@@ -83,7 +83,7 @@ class Circumstances:
         Raises:
             RuntimeError: If something changed since the call and cannot be restored.
         """
-        self._forbidden.check_second_pass()
+        self._modes_and_values.check_second_pass()
         with self._buffers.kept(), self._attributes.kept():
             yield
 

@@ -12,7 +12,6 @@ from sgs.items.arguments import CallArguments
 from sgs.planning.byte_size import bytes_of
 from sgs.planning.estimate.estimate import estimate
 from sgs.planning.estimate.fake_arguments import MetaArguments
-from sgs.planning.estimate.result import Estimate
 from sgs.planning.settings.result import Plan
 from sgs.planning.settings.search import Search
 from sgs.sampler import SequentialGradientSampler
@@ -76,8 +75,8 @@ class MemoryBudget(AbstractBudget):
         search = Search.within(self.memory, sampler, step, margin=MARGIN)
         search.limit = min(search.limit, observed.limit)
         size = search.largest_size()
-        plan = search.without_graphs(size, search.largest_forward_size(size))
-        return BudgetPlan(*_fields(plan), search, key, observed, is_first=True)
+        sizes = size, search.largest_forward_size(size), 0
+        return BudgetPlan(*sizes, search(*sizes), search, key, observed, is_first=True)
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,7 @@ class BudgetPlan(Plan):
             return self
         size = self.search.largest_size()
         plan = self.search.most_kept(size, self.search.largest_forward_size(size))
-        return BudgetPlan(*_fields(plan), self.search, self.key, observed, is_first=False)
-
-
-def _fields(plan: Plan) -> tuple[int, int, int, Estimate]:
-    sizes = plan.micro_batch_size, plan.forward_micro_batch_size, plan.kept_graphs
-    return (*sizes, plan.estimate)
+        return replace(self, **vars(plan), observed=observed, is_first=False)
 
 
 def _key_of(call: CallArguments, sampler: SequentialGradientSampler) -> tuple[Any, ...]:

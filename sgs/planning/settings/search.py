@@ -116,10 +116,6 @@ class Search:
             forward_size *= 2
         return forward_size
 
-    def without_graphs(self, size: int, forward_size: int) -> Plan:
-        """Return the plan without kept graphs."""
-        return Plan(size, forward_size, 0, self(size, forward_size, 0))
-
     def most_kept(self, size: int, forward_size: int) -> Plan:
         """Return the plan with as many kept graphs as fit.
 

@@ -13,7 +13,7 @@ def version_of(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-class ForbiddenChanges:
+class ModesAndValues:
     """Refuses changes of the encoder's modules, and of the values of some tensors.
 
     Changes through `.data` raise no version and are not detected here. Those that change features
