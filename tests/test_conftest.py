@@ -1,11 +1,11 @@
-"""The switch for what must be present."""
+"""The switch for what must be present, and ids that every worker agrees on."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.conftest import pytest_configure
+from tests.conftest import pytest_collection_modifyitems, pytest_configure
 
 
 def require(*names: str) -> None:
@@ -24,3 +24,9 @@ def test_what_is_required_and_missing_ends_the_run(
 def test_what_is_required_and_present_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     require("torch", "gpu")
+
+
+def test_ids_with_an_address_are_refused() -> None:
+    item = SimpleNamespace(nodeid=f"test_it[{object()}]", get_closest_marker=lambda name: None)
+    with pytest.raises(pytest.UsageError, match="its id holds an address; name it by `ids`"):
+        pytest_collection_modifyitems([item])

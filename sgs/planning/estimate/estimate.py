@@ -121,8 +121,8 @@ def _validate(sampler: Any, method: str) -> None:
     if has_shards(sampler):
         raise TypeError(
             "estimate(sampler=...): the encoder's parameters are sharded, and how much of them a "
-            "process holds changes during a step. Estimate or plan before "
-            "fully_shard(), and pass sizes."
+            "process holds changes during a step. Estimate or plan before fully_shard(), and pass "
+            "sizes instead of a MemoryBudget."
         )
 
 

@@ -67,7 +67,7 @@ def test_peak_is_that_of_a_real_step(make: Callable[[], nn.Module], method: str)
         (stochastic, {"check_replay": False}),
         (Recomputed, {"ratio": 0.5}),
     ],
-    ids=str,
+    ids=["plain", "larger first pass", "dpp", "unchecked", "recomputed"],
 )
 @pytest.mark.usefixtures("exact_bytes")
 def test_two_micro_batches_of_each_size_stand_for_all(
