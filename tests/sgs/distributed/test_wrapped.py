@@ -9,7 +9,7 @@ FOREIGN_ROOT = "modules inside of the encoder are sharded, and so is a module ar
 REFUSED = {
     "FSDP2 of blocks and the model": FOREIGN_ROOT,
     "FSDP2 of the encoder and the model": FOREIGN_ROOT,
-    "FSDP2 of the sampler and the model, budget": "sgs.plan before fully_shard()",
+    "FSDP2 of the sampler and the model, budget": "Estimate or plan before fully_shard()",
 }
 
 
