@@ -118,9 +118,18 @@ def _validate(sampler: Any, method: str) -> None:
         )
     if method not in METHODS:
         raise ValueError(f"estimate(method={method!r}): expected one of {METHODS}.")
+    refuse_shards(sampler)
+
+
+def refuse_shards(sampler: nn.Module) -> None:
+    """Refuse sharded parameters, which are gathered during a step.
+
+    Raises:
+        TypeError: If there are any.
+    """
     if has_shards(sampler):
         raise TypeError(
-            "estimate(sampler=...): the encoder's parameters are sharded, and how much of them a "
+            "estimate, plan: the encoder's parameters are sharded, and how much of them a "
             "process holds changes during a step. Estimate or plan before fully_shard(), and pass "
             "sizes instead of a MemoryBudget."
         )

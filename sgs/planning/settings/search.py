@@ -10,6 +10,7 @@ from functools import cached_property
 
 from samplers import count_from_ratio
 from sgs.planning.byte_size import bytes_of, readable_bytes
+from sgs.planning.estimate.estimate import refuse_shards
 from sgs.planning.estimate.result import Estimate
 from sgs.planning.settings.result import Plan
 from sgs.sampler import SequentialGradientSampler
@@ -55,8 +56,11 @@ class Search:
             margin: The fraction of the budget reserved for what an estimate does not count.
 
         Raises:
+            TypeError: If parameters are sharded.
             ValueError: If micro-batches of one item exceed the budget.
         """
+        # First: torch cannot copy what is sharded.
+        refuse_shards(sampler)
         search = cls(sampler, step, limit=int((1 - margin) * bytes_of(budget)))
         least = search.smallest
         if not search.fits(least):

@@ -222,11 +222,13 @@ def test_budget_without_room_for_its_margin_is_refused() -> None:
         train(sampler, images(3))
 
 
-def test_sharded_parameters_are_refused(process_group: None) -> None:
+@pytest.mark.parametrize("part", ["encoder", "sampler"])
+def test_sharded_parameters_are_refused(part: str, process_group: None) -> None:
     from torch.distributed.fsdp import fully_shard
 
-    encoder = fully_shard(nn.Linear(3, 3), mesh=torch.distributed.init_device_mesh("cpu", (1,)))
-    sampler = within("1GiB", encoder)
+    sampler = within("1GiB", nn.Linear(3, 3))
+    module = sampler if part == "sampler" else sampler.encoder
+    fully_shard(module, mesh=torch.distributed.init_device_mesh("cpu", (1,)))
     with pytest.raises(TypeError, match=r"are sharded, .* Estimate or plan before fully_shard"):
         train(sampler, torch.rand(3, 3))
 
