@@ -31,6 +31,20 @@ def has_shards(module: nn.Module) -> bool:
     return gathers or any(is_sharded(parameter) for parameter in module.parameters())
 
 
+def refuse_shards(sampler: nn.Module) -> None:
+    """Refuse to estimate the memory of sharded parameters, which are gathered during a step.
+
+    Raises:
+        TypeError: If there are any.
+    """
+    if has_shards(sampler):
+        raise TypeError(
+            "estimate, plan: the encoder's parameters are sharded, and how much of them a "
+            "process holds changes during a step. Estimate or plan before fully_shard(), and pass "
+            "sizes instead of a MemoryBudget."
+        )
+
+
 def bare(encoder: nn.Module) -> nn.Module:
     """Return the encoder without its DistributedDataParallel wrapper, if it has one."""
     return encoder.module if isinstance(encoder, DistributedDataParallel) else encoder

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils import _pytree as pytree
 
-from sgs.distributed import bare, has_shards
+from sgs.distributed import bare, refuse_shards
 from sgs.items.features import is_differentiable
 from sgs.planning.estimate.fake_arguments import fake_arguments
 from sgs.planning.estimate.live_bytes import IGNORED
@@ -119,20 +119,6 @@ def _validate(sampler: Any, method: str) -> None:
     if method not in METHODS:
         raise ValueError(f"estimate(method={method!r}): expected one of {METHODS}.")
     refuse_shards(sampler)
-
-
-def refuse_shards(sampler: nn.Module) -> None:
-    """Refuse sharded parameters, which are gathered during a step.
-
-    Raises:
-        TypeError: If there are any.
-    """
-    if has_shards(sampler):
-        raise TypeError(
-            "estimate, plan: the encoder's parameters are sharded, and how much of them a "
-            "process holds changes during a step. Estimate or plan before fully_shard(), and pass "
-            "sizes instead of a MemoryBudget."
-        )
 
 
 def _copied(counter: StepCounter, value: Any, name: str) -> Any:

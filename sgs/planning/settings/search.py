@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from samplers import count_from_ratio
+from sgs.distributed import refuse_shards
 from sgs.planning.byte_size import bytes_of, readable_bytes
-from sgs.planning.estimate.estimate import refuse_shards
 from sgs.planning.estimate.result import Estimate
 from sgs.planning.settings.result import Plan
 from sgs.sampler import SequentialGradientSampler
