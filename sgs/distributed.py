@@ -24,20 +24,16 @@ def is_sharded(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
-def has_shards(module: nn.Module) -> bool:
-    """Tell whether parameters of a module are sharded, even if currently gathered."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    gathers = fsdp is not None and any(isinstance(m, fsdp.FSDPModule) for m in module.modules())
-    return gathers or any(is_sharded(parameter) for parameter in module.parameters())
-
-
 def refuse_shards(sampler: nn.Module) -> None:
     """Refuse to estimate the memory of sharded parameters, which are gathered during a step.
 
     Raises:
         TypeError: If there are any.
     """
-    if has_shards(sampler):
+    # Gathered at the moment or not.
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    gathers = fsdp is not None and any(isinstance(m, fsdp.FSDPModule) for m in sampler.modules())
+    if gathers or any(is_sharded(parameter) for parameter in sampler.parameters()):
         raise TypeError(
             "estimate, plan: the encoder's parameters are sharded, and how much of them a "
             "process holds changes during a step. Estimate or plan before fully_shard(), and pass "
