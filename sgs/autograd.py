@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.autograd.graph import saved_tensors_hooks
 
 from sgs.items.features import is_differentiable
 from sgs.training_call import TrainingCall
-from sgs.uncompiled import uncompiled
 
 
 def put_in_graph(call: TrainingCall, features: Sequence[Any]) -> tuple[Any, ...]:
@@ -50,7 +50,7 @@ class SequentialGradient(torch.autograd.Function):
         return tuple(features)
 
     @staticmethod
-    @uncompiled
+    @_disable_dynamo
     def backward(ctx: Any, *feature_gradients: Tensor | None) -> tuple[Any, ...]:
         """Run stage 3.
 

@@ -15,8 +15,8 @@ from sgs.gradients.arguments import ArgumentGradients
 from sgs.gradients.graph import Graph, back_propagate, refuse_other_leaves
 from sgs.gradients.parameters import CalledParameters
 from sgs.items.arguments import CallArguments
-from sgs.items.error_notes import explained
-from sgs.items.frozen_stem import FrozenStem, run_stem, with_stem
+from sgs.items.error_notes import call_noted
+from sgs.items.frozen_stem import FrozenStem, with_stem
 from sgs.items.stem_cache import StemCache
 from sgs.micro_batches import EncodedMicroBatch, MicroBatch
 from sgs.replay.circumstances import Circumstances
@@ -104,7 +104,7 @@ class EncoderCalls:
                 # The second pass starts after the stem, so record the state after its draws.
                 self._idle_state = None if before.without_undrawn()[1] else self._idle_state
                 before = self.circumstances.random_state()
-            outputs = self._call(index, args, kwargs)
+            outputs = call_noted(self._encoder, self.items, index, args, kwargs)
             state, drew = before.without_undrawn()
         # Consecutive micro-batches that draw no random numbers share one copy.
         state = state if drew else self._idle_state or state
@@ -118,15 +118,11 @@ class EncoderCalls:
     def _run_stem(
         self, stem: FrozenStem, micro_batch: MicroBatch, args: tuple[Any, ...], kwargs: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        with explained(self.items, micro_batch.index, args, kwargs):
-            args, kwargs = run_stem(stem, args, kwargs)
+        with torch.no_grad():
+            outputs = call_noted(stem.module, self.items, micro_batch.index, args, kwargs)
         if micro_batch.may_repeat:
-            self._cache.add(micro_batch.index, args[0])
-        return args, kwargs
-
-    def _call(self, index: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with explained(self.items, index, args, kwargs):
-            return self._encoder(*args, **kwargs)
+            self._cache.add(micro_batch.index, outputs)
+        return (outputs,), {}
 
     @contextmanager
     def second_pass(self, micro_batches: Sequence[EncodedMicroBatch]) -> Iterator[None]:
@@ -167,7 +163,8 @@ class EncoderCalls:
         else:
             args, kwargs = (self._cache.take(index),), {}
         with self.circumstances.replayed_call(micro_batch.random_state):
-            return Graph(pytree.tree_leaves(self._call(index, args, kwargs)), cuts)
+            outputs = call_noted(self._encoder, self.items, index, args, kwargs)
+            return Graph(pytree.tree_leaves(outputs), cuts)
 
     def keep_pace(self, micro_batch: EncodedMicroBatch) -> None:
         """Repeat a micro-batch with zero gradients, as often as other processes make more calls."""

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from sgs.distributed import missing_calls
 from sgs.gradients.graph import refuse_other_leaves
 from sgs.items.arguments import CallArguments
-from sgs.items.error_notes import explained
+from sgs.items.error_notes import call_noted
 from sgs.items.features import FeatureBuffer
 from sgs.items.frozen_stem import FrozenStem, run_stem
 from sgs.micro_batches import consecutive
@@ -31,9 +31,8 @@ def encode_without_graph(
     with closing(items.prefetched(indices)) as fetches:
         for index, fetched in zip(indices, fetches, strict=True):
             args, kwargs, _ = items.take(index, fetched=fetched)
-            with explained(items, index, args, kwargs):
-                args, kwargs = run_stem(stem, args, kwargs)
-                outputs = encoder(*args, **kwargs)
+            args, kwargs = call_noted(run_stem, items, index, (stem, args, kwargs), {})
+            outputs = call_noted(encoder, items, index, args, kwargs)
             if torch.is_grad_enabled():
                 refuse_other_leaves(pytree.tree_leaves(outputs), known=[])
             with torch.no_grad():

@@ -105,10 +105,10 @@ def repeats_of(
     """
     sampled = torch.zeros(num_items, dtype=torch.bool, device="cpu")
     sampled[positions] = True
-    kept = [m for m in first_pass if m.graph and (uses_all_kept or sampled[m.index].any())]
-    # A call without items has one empty micro-batch, which is repeated.
-    graphless = [m for m in first_pass if not m.graph]
-    repeatable = [m for m in graphless if len(m.index) == 0 or sampled[m.index].any()]
+    # A call without items has one empty micro-batch, which is needed.
+    needed = [m for m in first_pass if len(m.index) == 0 or sampled[m.index].any()]
+    kept = [m for m in (first_pass if uses_all_kept else needed) if m.graph]
+    repeatable = [m for m in needed if not m.graph]
     if couples_items or any(m.drew for m in first_pass):
         _refuse_larger(repeatable, size)
         return kept + repeatable

@@ -12,7 +12,7 @@ from sgs.encoder_checks import check_call
 from sgs.items.arguments import CallArguments
 from sgs.items.frozen_stem import FrozenStem, with_stem
 from sgs.option_checks import CHECKS, check_weighting
-from sgs.sizes import AbstractBudget, Sizes, given_sizes
+from sgs.sizes import AbstractBudget, BudgetState, Sizes, given_sizes
 from sgs.subset import SubsetDraw
 
 
@@ -29,14 +29,17 @@ class Options(nn.Module):
     item_dim: int
     generator: torch.Generator | None
     allow_batch_norm: bool
-    frozen_stem: nn.Module | None
+    frozen_stem: Any  # set to a module or a `FrozenStem`, kept as the module
     stem_cache_device: torch.device | str | None
     check_replay: bool | float
-    # The sizes last chosen by a budget.
-    chosen_sizes: Sizes | None = None
+    budget_state: BudgetState
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, after checking it if it is an option."""
+        if name == "frozen_stem":
+            stem = FrozenStem.of(value)
+            self.stem_cache_device = None if stem is None else stem.cache_device
+            value = None if stem is None else stem.module
         super().__setattr__(name, CHECKS[name](value) if name in CHECKS else value)
 
     def extra_repr(self) -> str:
@@ -58,10 +61,9 @@ class Options(nn.Module):
     @property
     def sizes(self) -> Sizes:
         """The sizes in use: those given, or chosen by the budget for the last call."""
-        is_chosen = isinstance(self.micro_batch_size, AbstractBudget)
-        if is_chosen and self.chosen_sizes is not None:
-            return self.chosen_sizes
-        return given_sizes(self.micro_batch_size, self.forward_micro_batch_size, self.kept_graphs)
+        size, chosen = self.micro_batch_size, self.budget_state.chosen
+        given = given_sizes(size, self.forward_micro_batch_size, self.kept_graphs)
+        return chosen if chosen is not None and isinstance(size, AbstractBudget) else given
 
     def items_of(
         self, encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

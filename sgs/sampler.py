@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from samplers import AbstractSampler, Grid
 from sgs.autograd import put_in_graph
@@ -18,9 +19,8 @@ from sgs.items.arguments import CallArguments
 from sgs.items.frozen_stem import FrozenStem
 from sgs.option_checks import check_weighting
 from sgs.options import Options
-from sgs.sizes import AbstractBudget
+from sgs.sizes import AbstractBudget, BudgetState
 from sgs.training_call import TrainingCall, trains
-from sgs.uncompiled import uncompiled
 
 
 class SequentialGradientSampler(Options):
@@ -117,19 +117,18 @@ class SequentialGradientSampler(Options):
         self.micro_batch_size = micro_batch_size
         self.forward_micro_batch_size = forward_micro_batch_size
         self.kept_graphs = kept_graphs
+        self.budget_state = BudgetState()
         _ = self.sizes  # raises if a budget and sizes are given
         self.sampler = Grid() if sampler is None else sampler
         self.ratio, self.weights = ratio, weights
         check_weighting(self.sampler, ratio=self.ratio, weights=self.weights)
         self.item_dim, self.generator = item_dim, generator
         self.allow_batch_norm, self.check_replay = allow_batch_norm, check_replay
-        stem = FrozenStem.of(frozen_stem)
-        self.frozen_stem = None if stem is None else stem.module
-        self.stem_cache_device = None if stem is None else stem.cache_device
+        self.frozen_stem = frozen_stem
         self.last_index: Int64[Tensor, "*videos count"] | None = None
 
-    # Code compiled around the call resumes after it; the encoder itself may be compiled.
-    @uncompiled
+    # As torch.compiler.disable, but the compiler is imported at the first call and not before.
+    @_disable_dynamo
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the features of all items, `[N, ...]` or `[B, N, ...]`.
 
@@ -153,7 +152,7 @@ class SequentialGradientSampler(Options):
         features = call.encode(compares_all=False)
         return features.restore(put_in_graph(call, features.leaves))
 
-    @uncompiled
+    @_disable_dynamo
     def encode(self, *args: Any, **kwargs: Any) -> EncodedItems:
         """Run stage 1 only, for training loops that run stage 3 themselves.
 
@@ -190,6 +189,7 @@ class SequentialGradientSampler(Options):
             draw=self.draw,
             check_replay=self.check_replay,
             on_draw=partial(setattr, self, "last_index"),
+            state=self.budget_state,
         )
 
     def _choose_sizes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -197,4 +197,4 @@ class SequentialGradientSampler(Options):
         if isinstance(budget, AbstractBudget):
             items = self.items_of(encoder, args, kwargs)
             if trains(encoder, items):
-                self.chosen_sizes = budget.sizes_of(self, items, args, kwargs)
+                self.budget_state.chosen = budget.sizes_of(self, items, args, kwargs)

@@ -15,7 +15,7 @@ from sgs.items.arguments import CallArguments
 from sgs.items.features import FeatureBuffer
 from sgs.items.frozen_stem import FrozenStem, with_stem
 from sgs.micro_batches import consecutive, sampled_apart
-from sgs.sizes import Sizes
+from sgs.sizes import BudgetState, Sizes
 from sgs.subset import Subset, SubsetDraw, gradient_norms
 
 
@@ -31,6 +31,7 @@ class TrainingCall:
         check_replay: The option of `SequentialGradientSampler`.
         on_draw: Called after the first pass with `index`. With a gradient-guided strategy that is
             still None, and each backward calls it again.
+        state: Counts the backward passes.
 
     Attributes:
         items: The arguments of the call.
@@ -47,12 +48,14 @@ class TrainingCall:
         draw: SubsetDraw,
         check_replay: bool | float,
         on_draw: Callable[[Tensor | None], None],
+        state: BudgetState,
     ) -> None:
         self.items = items
         self._subset: Subset | None = None
         self._sizes = sizes
         self._draw = draw
         self._on_draw = on_draw
+        self._state = state
         # Whether each backward draws its own subset, from its gradients.
         self._draws_late = False
         calls = EncoderCalls(encoder, items, stem)
@@ -112,7 +115,9 @@ class TrainingCall:
             subset: The items whose gradient is used; the drawn ones if None.
         """
         subset = subset or self._drawn_subset(feature_gradients)
-        return self._passes.gradients(subset, feature_gradients)
+        gradients = self._passes.gradients(subset, feature_gradients)
+        self._state.num_backwards += 1
+        return gradients
 
     def _drawn_subset(self, feature_gradients: Sequence[Tensor | None]) -> Subset:
         if self._subset is not None and not self._draws_late:

@@ -32,7 +32,7 @@ LAYERS = (
     {"items", "gradients", "replay"},
     {"option_checks"},
     {"encoder_checks", "subset", "sizes"},
-    {"batch_norm", "distributed", "uncompiled"},
+    {"batch_norm", "distributed"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

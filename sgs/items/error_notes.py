@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from jaxtyping import Int64
@@ -13,32 +13,36 @@ from torch.utils import _pytree as pytree
 from sgs.items.arguments import CallArguments
 
 
-@contextmanager
-def explained(
+def call_noted(
+    function: Callable[..., Any],
     items: CallArguments,
     index: Int64[Tensor, " micro_batch"],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Iterator[None]:
-    """Add a note to errors raised inside: the items of the micro-batch, and how they were cut.
+) -> Any:
+    """Call the encoder, and add a note to its errors: the micro-batch, and how it was cut.
 
     Args:
+        function: The encoder, or the stem.
         items: All items.
         index: Positions of the items in the micro-batch.
-        args: The encoder's arguments for the micro-batch.
-        kwargs: The encoder's keyword arguments.
+        args: The arguments for the micro-batch.
+        kwargs: The keyword arguments.
     """
     try:
-        yield
+        return function(*args, **kwargs)
     except Exception as error:
-        leaves = pytree.tree_leaves((args, kwargs))
-        shapes = [list(x.shape) for x in leaves if isinstance(x, Tensor)]
+        shapes = [
+            list(x.shape) for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)
+        ]
         item_dim = len(items.lead_shape) - 1
-        error.add_note(
-            f"SequentialGradientSampler called the encoder on {len(index)} of {items.num_items} "
-            f"items, from position {index[:1].tolist()}, cut along item_dim={item_dim} of its "
-            f"arguments. It received tensors of shapes {shapes}. {_HINTS[item_dim > 0]}"
-        )
+        # An exception of the user's may refuse notes, and must not be replaced.
+        with suppress(Exception):
+            error.add_note(
+                f"SequentialGradientSampler was encoding {len(index)} of {items.num_items} items, "
+                f"from position {index[:1].tolist()}, cut along item_dim={item_dim} of the "
+                f"arguments, as tensors of shapes {shapes}. {_HINTS[item_dim > 0]}"
+            )
         raise
 
 

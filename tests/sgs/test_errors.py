@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from samplers import AbstractSampler, Candidates, FarthestPoint, IoUBalanced, Random
-from sgs import SequentialGradientSampler, Shared
+from sgs import FrozenStem, SequentialGradientSampler, Shared
 from sgs.sizes import Sizes
 
 pytestmark = pytest.mark.usefixtures("raw_errors")
@@ -94,8 +94,8 @@ def notes_of(encoder: nn.Module, items: Tensor, **options: Any) -> str:
 def test_errors_of_the_encoder_name_the_micro_batch(trains: bool) -> None:
     encoder = nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 4)).requires_grad_(trains)
     note = notes_of(encoder, torch.randn(7, 3))
-    assert "called the encoder on 2 of 7 items, from position [0], cut along item_dim=0" in note
-    assert "It received tensors of shapes [[2, 3]]. If the items are [B, N, ...]" in note
+    assert "was encoding 2 of 7 items, from position [0], cut along item_dim=0 of" in note
+    assert "as tensors of shapes [[2, 3]]. If the items are [B, N, ...]" in note
 
 
 def test_a_forgotten_item_dim_is_named() -> None:
@@ -112,9 +112,40 @@ def test_errors_of_the_stem_and_of_the_second_pass_are_explained() -> None:
                 raise RuntimeError("with gradients")
             return super().forward(items)
 
-    assert "on 2 of 7 items" in notes_of(FailsWithGradients(3, 4), torch.randn(7, 3))
+    assert "encoding 2 of 7 items" in notes_of(FailsWithGradients(3, 4), torch.randn(7, 3))
     stem = nn.Linear(2, 3).requires_grad_(False)
     assert "shapes [[2, 3]]" in notes_of(nn.Linear(3, 4), torch.randn(7, 3), frozen_stem=stem)
+
+
+def test_exceptions_that_take_no_notes_are_left_alone() -> None:
+    @dataclass(frozen=True)
+    class Broken(Exception):
+        why: str
+
+        def __str__(self) -> str:
+            return self.why
+
+    class Breaks(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            raise Broken("as said")
+
+    sampler = SequentialGradientSampler(Breaks(3, 4).requires_grad_(False), micro_batch_size=2)
+    with pytest.raises(Broken, match="as said"):
+        sampler(torch.randn(4, 3))
+
+
+def test_a_stem_may_be_set_later() -> None:
+    sampler = SequentialGradientSampler(nn.Linear(3, 4), micro_batch_size=2)
+    items = torch.randn(4, 3)
+    for stem in (FrozenStem(nn.Tanh(), "cpu"), nn.Tanh(), FrozenStem(nn.Tanh())):
+        sampler.frozen_stem = stem
+        assert torch.allclose(sampler(items), sampler.encoder(items.tanh()))
+        assert isinstance(sampler.frozen_stem, nn.Tanh)
+        assert sampler.stem_cache_device == getattr(stem, "cache_device", None)
+    sampler.frozen_stem = None
+    assert torch.allclose(sampler(items), sampler.encoder(items))
+    with pytest.raises(TypeError, match=r"frozen_stem=function: expected an nn\.Module"):
+        sampler.frozen_stem = lambda items: items
 
 
 def test_encoder_that_is_no_module_is_refused() -> None:

@@ -156,3 +156,10 @@ def test_gradients_left_by_a_failed_backward_are_forgotten() -> None:
     failing.remove()
     loss.backward()
     assert_same(gradients_of(encoder), expected)
+
+
+def test_without_items_the_empty_graph_is_used() -> None:
+    encoder = nn.Linear(3, 4)
+    sampler = SequentialGradientSampler(encoder, micro_batch_size=2, kept_graphs=1)
+    sampler(torch.randn(0, 3)).sum().backward()
+    assert torch.equal(encoder.weight.grad, torch.zeros(4, 3))

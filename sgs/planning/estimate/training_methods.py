@@ -19,6 +19,7 @@ from sgs.planning.estimate.step_counter import FEATURES, ITEMS, StepCounter, cal
 from sgs.planning.estimate.watched_modules import WatchedEncoder, WatchedStem
 from sgs.planning.estimate.worst_case_strategies import FirstItems, SpreadOut
 from sgs.sampler import SequentialGradientSampler
+from sgs.sizes import BudgetState
 
 METHODS = ("sgs", "naive", "checkpointed")
 
@@ -51,6 +52,7 @@ class TrainingMethods:
         sampler.micro_batch_size = sizes.micro_batch_size
         sampler.forward_micro_batch_size = sizes.forward_micro_batch_size
         sampler.kept_graphs = sizes.kept_graphs
+        sampler.budget_state = BudgetState()
         looks_at_features = bool(sampler.sampler.requires)
         spread_out = SpreadOut(sizes.forward_micro_batch_size)
         sampler.sampler = spread_out if looks_at_features else FirstItems()

@@ -69,14 +69,18 @@ class MemoryBudget(AbstractBudget):
         if isinstance(before, BudgetPlan) and before.observed.budget == observed.budget:
             observed = before.observed
             if before.key == key and before.search.smallest.num_items >= items.num_items:
-                # Calls without gradients tell nothing about a training step.
-                return before.corrected(_peak_bytes(items)) if torch.is_grad_enabled() else before
+                # Only a backward tells what a step takes; evaluation keeps the sizes.
+                has_run = sampler.budget_state.num_backwards > before.num_backwards
+                if not has_run or not torch.is_grad_enabled():
+                    return before
+                return before.corrected(_peak_bytes(items), sampler.budget_state.num_backwards)
         step = partial(estimate, items=MetaArguments.of(args, kwargs), autocast=_autocast_of(items))
         search = Search.within(self.memory, sampler, step, margin=MARGIN)
-        search.limit = min(search.limit, observed.limit)
+        search.limit = min(search.limit, observed.budget - observed.not_estimated)
         size = search.largest_size()
         sizes = size, search.largest_forward_size(size), 0
-        return BudgetPlan(*sizes, search(*sizes), search, key, observed, is_first=True)
+        num_backwards = sampler.budget_state.num_backwards
+        return BudgetPlan(*sizes, search(*sizes), search, key, observed, num_backwards, True)
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,6 @@ class ObservedMemory:
     peak: int = 0
     not_estimated: int = 0
 
-    @property
-    def limit(self) -> int:
-        """The bytes that an estimate may take."""
-        return self.budget - self.not_estimated
-
 
 @dataclass(frozen=True)
 class BudgetPlan(Plan):
@@ -107,37 +106,43 @@ class BudgetPlan(Plan):
         search: Estimates steps with other sizes.
         key: The properties of the calls that it is valid for, besides the number of items.
         observed: The memory observed before these sizes were chosen.
-        is_first: Whether no step has run with this search yet.
+        num_backwards: How many backward passes had ended when they were chosen.
+        is_first: Whether they are the first ones of this search.
     """
 
     search: Search
     key: tuple[Any, ...]
     observed: ObservedMemory
+    num_backwards: int
     is_first: bool
 
-    def corrected(self, peak: int) -> BudgetPlan:
+    def corrected(self, peak: int, num_backwards: int) -> BudgetPlan:
         """Return the sizes of the next step, after one with these.
 
         Args:
             peak: The most bytes that were allocated so far; 0 if the device does not count them.
+            num_backwards: How many backward passes have ended.
         """
         observed = self.observed
         if peak > observed.peak:
             not_estimated = peak - self.estimate.peak_bytes
             observed = replace(observed, peak=peak, not_estimated=not_estimated)
-            self.search.limit = observed.limit
+            self.search.limit = observed.budget - not_estimated
         elif not self.is_first:
             return self
         size = self.search.largest_size()
         plan = self.search.most_kept(size, self.search.largest_forward_size(size))
-        return replace(self, **vars(plan), observed=observed, is_first=False)
+        return replace(
+            self, **vars(plan), observed=observed, num_backwards=num_backwards, is_first=False
+        )
 
 
 def _key_of(call: CallArguments, sampler: SequentialGradientSampler) -> tuple[Any, ...]:
     """Return what a plan depends on, besides the number of items."""
     shapes = tuple(x.shape[len(call.lead_shape) :] for x in call.item_tensors)
     num_trained = sum(p.numel() for p in sampler.parameters() if p.requires_grad)
-    return shapes, tuple(map(type, call.sources)), _autocast_of(call), num_trained
+    sampling = sampler.ratio, sampler.sampler.requires, sampler.item_dim
+    return shapes, tuple(map(type, call.sources)), _autocast_of(call), num_trained, sampling
 
 
 def _autocast_of(call: CallArguments) -> torch.dtype | None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from samplers import GradientNorm, Random
 from sgs import ArraySource, MemoryBudget, SequentialGradientSampler, estimate
 from sgs.planning.estimate.live_bytes import LiveBytes
 from sgs.planning.settings import memory_budget as budget_module, search
@@ -182,6 +183,68 @@ def test_evaluation_keeps_the_sizes() -> None:
     # The negative control.
     train(sampler, items)
     assert settings_of(sampler) != before
+
+
+def test_evaluation_before_the_first_step_teaches_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lightning evaluates first; the peak of that is not the peak of a step."""
+    monkeypatch.setattr(budget_module, "_peak_bytes", lambda _: MIB // 8)
+    sampler, fresh = within("8MiB", convolutions()), within("8MiB", convolutions())
+    items = images(NUM_ITEMS)
+    with torch.no_grad():
+        sampler(items)
+    train(sampler, items)
+    train(fresh, items)
+    assert settings_of(sampler) == settings_of(fresh)
+    assert sampler.sizes.search.limit == fresh.sizes.search.limit <= 0.9 * 8 * MIB
+
+
+def test_calls_of_one_step_have_the_same_sizes() -> None:
+    sampler, items, seen = within("8MiB", convolutions()), images(NUM_ITEMS), []
+    for _ in range(2):
+        first = sampler(items)
+        seen.append(settings_of(sampler))
+        second = sampler(items)
+        seen.append(settings_of(sampler))
+        (first * second).mean().backward()
+    assert seen[0] == seen[1] != seen[2] == seen[3]
+    assert seen[0][2] == 0
+
+
+def test_another_ratio_or_strategy_is_planned_anew() -> None:
+    encoder = nn.Sequential(nn.Linear(100, 100), nn.Dropout())
+    sampler, items = within("10MiB", encoder), torch.randn(400, 100)
+    for options in ({}, {"ratio": 0.5}, {"sampler": GradientNorm()}, {"sampler": Random()}):
+        for name, value in options.items():
+            setattr(sampler, name, value)
+        for _ in range(2):
+            train(sampler, items)
+        fresh = within("10MiB", encoder)
+        fresh.ratio, fresh.sampler = sampler.ratio, sampler.sampler
+        for _ in range(2):
+            train(fresh, items)
+        assert settings_of(sampler) == settings_of(fresh)
+
+
+def test_a_sampler_inside_of_another_plans_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = []
+    search_within = search.Search.within.__func__
+    counted = lambda *args, **kwargs: planned.append(1) or search_within(*args, **kwargs)  # noqa: E731
+    monkeypatch.setattr(search.Search, "within", classmethod(counted))
+    inner = within("64MiB", nn.Linear(3, 2))
+    outer = SequentialGradientSampler(nn.Sequential(inner, nn.Tanh()), micro_batch_size=4)
+    for _ in range(3):
+        train(outer, torch.rand(NUM_ITEMS, 3))
+    assert len(planned) == 1
+
+
+def test_a_kept_graph_beside_a_budget_is_refused_later_too() -> None:
+    sampler, items = within("1MiB", nn.Linear(3, 2)), torch.rand(NUM_ITEMS, 3)
+    train(sampler, items)
+    sampler.kept_graphs = 7
+    with pytest.raises(ValueError, match="expected neither forward_micro_batch_size nor kept_"):
+        train(sampler, items)
 
 
 def test_peak_is_taken_into_account_once(monkeypatch: pytest.MonkeyPatch) -> None:
