@@ -214,13 +214,13 @@ def test_calls_of_one_step_have_the_same_sizes() -> None:
 
 def test_another_ratio_or_strategy_is_planned_anew() -> None:
     encoder = nn.Sequential(nn.Linear(100, 100), nn.Dropout())
-    sampler, items = within("10MiB", encoder), torch.randn(400, 100)
+    sampler, items = within("1MiB", encoder), torch.randn(60, 100)
     for options in ({}, {"ratio": 0.5}, {"sampler": GradientNorm()}, {"sampler": Random()}):
         for name, value in options.items():
             setattr(sampler, name, value)
         for _ in range(2):
             train(sampler, items)
-        fresh = within("10MiB", encoder)
+        fresh = within("1MiB", encoder)
         fresh.ratio, fresh.sampler = sampler.ratio, sampler.sampler
         for _ in range(2):
             train(fresh, items)
