@@ -164,6 +164,8 @@ def test_augmentation_changes_with_epoch_and_seed_and_comes_back(
     assert not torch.equal(all_frames(other), first)
 
 
+# On a single core.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes:UserWarning")
 def test_workers_do_not_change_the_data_and_see_the_epoch(videos: list[VideoAnnotation]) -> None:
     dataset = open_dataset(videos, augmentation=AUGMENTATION)
     loader = DataLoader(
