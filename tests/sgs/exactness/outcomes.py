@@ -146,6 +146,7 @@ EXCEPTIONS: dict[str, dict[str, Outcome]] = {
     },
     "compile": {
         "clamped_weight": Refused(CHANGED, CHANGES_WEIGHTS),
+        "decayed_weight": Refused(CHANGED, CHANGES_WEIGHTS),
         "whisper": Undefined(VIEWS, "view size is not compatible"),
         "qwen3_next": Undefined(VIEWS, "view size is not compatible"),
         "gradient_output": Undefined(
