@@ -16,7 +16,7 @@ from sgs.gradients.graph import Graph, back_propagate, refuse_other_leaves
 from sgs.gradients.parameters import CalledParameters
 from sgs.items.arguments import CallArguments
 from sgs.items.error_notes import call_noted
-from sgs.items.frozen_stem import FrozenStem, with_stem
+from sgs.items.frozen_stem import FrozenStem, run_stem, with_stem
 from sgs.items.stem_cache import StemCache
 from sgs.micro_batches import EncodedMicroBatch, MicroBatch
 from sgs.replay.circumstances import Circumstances
@@ -118,11 +118,11 @@ class EncoderCalls:
     def _run_stem(
         self, stem: FrozenStem, micro_batch: MicroBatch, args: tuple[Any, ...], kwargs: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        with torch.no_grad():
-            outputs = call_noted(stem.module, self.items, micro_batch.index, args, kwargs)
+        index = micro_batch.index
+        args, kwargs = call_noted(run_stem, self.items, index, (stem, args, kwargs), {})
         if micro_batch.may_repeat:
-            self._cache.add(micro_batch.index, outputs)
-        return (outputs,), {}
+            self._cache.add(index, args[0])
+        return args, kwargs
 
     @contextmanager
     def second_pass(self, micro_batches: Sequence[EncodedMicroBatch]) -> Iterator[None]:
