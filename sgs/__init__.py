@@ -1,12 +1,10 @@
 """Sequentialized gradient sampling: train encoders on inputs too long to back-propagate at once."""
 
-from sgs.batch_norm import (
-    FrozenBatchNorm as FrozenBatchNorm,
-    freeze_batch_norm as freeze_batch_norm,
-)
+from sgs.batch_norm import freeze_batch_norm as freeze_batch_norm
 from sgs.encoded_items import EncodedItems as EncodedItems
 from sgs.equivalence.comparison import EquivalenceReport as EquivalenceReport
 from sgs.equivalence.equivalence_report import equivalence_report as equivalence_report
+from sgs.frozen_batch_norm import FrozenBatchNorm as FrozenBatchNorm
 from sgs.items.frozen_stem import FrozenStem as FrozenStem
 from sgs.items.shared import Shared as Shared
 from sgs.items.source import (

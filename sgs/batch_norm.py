@@ -1,98 +1,28 @@
 """Batch normalisation, which couples the items of a micro-batch."""
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils.parametrize import is_parametrized
+
+from sgs.eval_mode import keep_in_eval_mode
+from sgs.frozen_batch_norm import FrozenBatchNorm
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-class FrozenBatchNorm(nn.Module):
-    """Batch normalisation by running statistics, also in training mode.
-
-    Its state-dict keys are those of `nn.BatchNorm*d`, so each loads checkpoints of the other.
-
-    Args:
-        source: The layer to replace. Its parameters and buffers are reused, not copied, so an
-            optimizer stays valid.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, source: _BatchNorm) -> None:
-        super().__init__()
-        self.eps = source.eps
-        self.weight = source.weight
-        self.bias = source.bias
-        for name, buffer in source.named_buffers(recurse=False):
-            self.register_buffer(name, buffer)
-
-    def forward(self, features: Float[Tensor, "items channels *rest"]) -> Float[Tensor, "..."]:
-        """Normalise each channel."""
-        values = self.running_mean, self.running_var, self.weight, self.bias
-        trains = any(x is not None and x.requires_grad for x in values)
-        if trains or not features.requires_grad:
-            return F.batch_norm(features, *values, eps=self.eps)
-        result: Tensor = _ByConstants.apply(  # type: ignore[no-untyped-call]
-            features, *values, self.eps
-        )
-        return result
-
-    def extra_repr(self) -> str:
-        """Show the number of channels."""
-        return f"{len(self.running_mean)}, eps={self.eps}"
-
-
-class _ByConstants(torch.autograd.Function):
-    """Batch normalisation by constants, which saves no feature maps for its backward.
-
-    The input's gradient is the output's, times a factor per channel. `F.batch_norm` saves its input
-    nevertheless, more than a third of the memory of a bottleneck block. There is no forward-mode
-    derivative, because `torch.compile` does not support one here.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        features: Tensor,
-        mean: Tensor,
-        variance: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        eps: float,
-    ) -> Tensor:
-        return F.batch_norm(features, mean, variance, weight, bias, eps=eps)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, _, variance, weight, _, ctx.eps = inputs
-        ctx.save_for_backward(variance, weight)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        variance, weight = ctx.saved_tensors
-        factor = (variance + ctx.eps).rsqrt()
-        factor = factor if weight is None else weight * factor
-        factor = factor.view(-1, *(1,) * (gradient.dim() - 2))
-        # With features in half precision the product is in float32; autograd rounds it.
-        return gradient * factor, *5 * (None,)
-
-
 def freeze_batch_norm(encoder: nn.Module, *, freeze_affine: bool = True) -> nn.Module:
-    """Replace every BatchNorm layer permanently by one that uses its running statistics.
+    """Let every BatchNorm layer use its running statistics from now on.
 
-    Unlike `.eval()` on the layers, this outlasts the next `model.train()`. If scale and shift are
-    frozen too, no feature maps are saved for these layers: a residual network takes a third less
-    memory. The paper freezes all batch normalization (section 4.1).
+    Unlike `.eval()` on the layers, this outlasts the next `model.train()`. torch's own layers are
+    replaced. If their scale and shift are frozen too, they save no feature maps: a residual
+    network takes a third less memory. Layers that do more, of a derived class (e.g. timm's
+    `BatchNormAct2d`) or with hooks, stay what they are and stay in eval mode. The paper freezes all
+    batch normalization (section 4.1).
 
     Args:
-        encoder: Changed in place, unless it is itself a BatchNorm layer.
+        encoder: Changed in place, unless it is itself one of torch's BatchNorm layers.
         freeze_affine: Whether scale and shift are frozen too, as in the paper. The released code
             trains those of the stages that are not frozen.
 
@@ -100,36 +30,49 @@ def freeze_batch_norm(encoder: nn.Module, *, freeze_affine: bool = True) -> nn.M
         The encoder.
 
     Raises:
-        ValueError: If a layer has no running statistics, is of a derived class, is parametrized,
-            or has hooks. Put such layers into eval mode instead, after every `train()`.
+        ValueError: If a layer has no running statistics, is parametrized, or is lazy and has no
+            values yet.
 
     Example:
         >>> freeze_batch_norm(nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8)))[1]
         FrozenBatchNorm(8, eps=1e-05)
     """
     layers = {name: m for name, m in encoder.named_modules() if isinstance(m, _BatchNorm)}
+    _refuse(layers)
+    for parameter in [p for m in layers.values() for p in (m.weight, m.bias) if p is not None]:
+        parameter.requires_grad_(parameter.requires_grad and not freeze_affine)
+    plain = {m: FrozenBatchNorm(m) for m in layers.values() if _is_plain(m)}
+    for layer in layers.values():
+        if layer not in plain:
+            keep_in_eval_mode(layer)
+    for module in list(encoder.modules()):
+        # named_children() would skip the second name of a shared layer.
+        for name, child in module._modules.items():
+            if child in plain:
+                setattr(module, name, plain[child])
+    return plain.get(encoder, encoder)  # type: ignore[call-overload, no-any-return]
+
+
+def _refuse(layers: dict[str, _BatchNorm]) -> None:
     without = [name for name, layer in layers.items() if not _has_statistics(layer)]
     if without:
         raise ValueError(
             f"freeze_batch_norm(encoder): the layers {without} keep no running statistics, so they "
             "cannot be frozen. Create them with track_running_stats=True, or use GroupNorm."
         )
-    special = [name for name, layer in layers.items() if not _is_plain(layer)]
-    if special:
+    lazy = [name for name, layer in layers.items() if isinstance(layer, LazyModuleMixin)]
+    if lazy:
         raise ValueError(
-            f"freeze_batch_norm(encoder): the layers {special} do more than batch normalization "
-            "(derived class, parametrization or hooks), which a replacement would lose. Put them "
-            "into eval mode after every train() instead."
+            f"freeze_batch_norm(encoder): the layers {lazy} have no values yet. Call the encoder "
+            "on a few items first."
         )
-    frozen = {layer: FrozenBatchNorm(layer) for layer in layers.values()}
-    for parameter in [p for layer in frozen.values() for p in layer.parameters()]:
-        parameter.requires_grad_(parameter.requires_grad and not freeze_affine)
-    for module in list(encoder.modules()):
-        # named_children() would skip the second name of a shared layer.
-        for name, child in module._modules.items():
-            if isinstance(child, _BatchNorm):
-                setattr(module, name, frozen[child])
-    return frozen.get(encoder, encoder)  # type: ignore[call-overload, no-any-return]
+    parametrized = [name for name, layer in layers.items() if is_parametrized(layer)]
+    if parametrized:
+        raise ValueError(
+            f"freeze_batch_norm(encoder): the layers {parametrized} are parametrized: removing the "
+            "parametrization would undo the freeze. Parametrize them afterwards, or put them into "
+            "eval mode after every train() instead."
+        )
 
 
 def _is_plain(layer: nn.Module) -> bool:

@@ -33,6 +33,7 @@ LAYERS = (
     {"option_checks"},
     {"encoder_checks", "subset", "sizes"},
     {"batch_norm", "distributed"},
+    {"eval_mode", "frozen_batch_norm"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
