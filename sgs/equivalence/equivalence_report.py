@@ -15,6 +15,7 @@ from sgs.equivalence.comparison import EquivalenceReport, Outcome, compare
 from sgs.equivalence.no_trace import FEATURES, Trial, named_leaves, trial
 from sgs.gradients.graph import back_propagate
 from sgs.items.features import is_differentiable
+from sgs.micro_batches import consecutive
 from sgs.sampler import SequentialGradientSampler
 
 Cotangents = Mapping[str, Tensor]
@@ -161,7 +162,8 @@ def _one_call(run: Trial, cotangents: Cotangents) -> Outcome | None:
 
 def _micro_batches(run: Trial, cotangents: Cotangents, *, size: int) -> Outcome:
     parts = []
-    for index in torch.arange(run.items.num_items, device="cpu").split(size):
+    for micro_batch in consecutive(run.items.num_items, size=size):
+        index = micro_batch.index
         # Each starts from the buffers at the time of the call, as one call would.
         with run.circumstances.first_call():
             features = run.features_of(index)

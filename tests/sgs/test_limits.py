@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
-from sgs import SequentialGradientSampler
+from sgs import SequentialGradientSampler, freeze_batch_norm
 
 
 def sampler_of(encoder: nn.Module, **options: object) -> nn.Module:
@@ -149,3 +149,36 @@ def test_weights_set_by_the_items_at_hand_follow_the_last_micro_batch() -> None:
     encoder.zero_grad()
     sampler_of(encoder)(items).sum().backward()
     assert torch.allclose(encoder.weight.grad, items.sum(dim=0).expand(4, 3))
+
+
+class Tokens(nn.Module):
+    """Normalised maps as tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4)).double().eval()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.layers(maps).flatten(2).transpose(1, 2)
+
+
+def test_batch_norm_in_eval_mode_is_wrong_for_single_maps_that_become_tokens() -> None:
+    """torch's CPU kernel is, without the sampler too. The sampler avoids them where it can."""
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn(4, 2, 3, 5, dtype=torch.float64, generator=generator)
+    weight = torch.randn(4, 15, 4, dtype=torch.float64, generator=generator)
+
+    def gradient(encoder: nn.Module, features: Tensor) -> Tensor:
+        return torch.autograd.grad((features * weight).sum(), encoder.layers[0].weight)[0]
+
+    encoder = Tokens()
+    expected = gradient(encoder, encoder(maps))
+    one_by_one = gradient(encoder, torch.cat([encoder(item) for item in maps.split(1)]))
+    assert (one_by_one - expected).abs().max() > 0.1
+    for size, wrong in ((1, True), (3, False)):
+        sampler = SequentialGradientSampler(encoder, micro_batch_size=size)
+        assert (gradient(encoder, sampler(maps)) - expected).abs().max().gt(0.1) == wrong
+    sampler = SequentialGradientSampler(freeze_batch_norm(encoder), micro_batch_size=1)
+    torch.testing.assert_close(gradient(encoder, sampler(maps)), expected)

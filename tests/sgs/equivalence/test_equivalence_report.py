@@ -203,7 +203,7 @@ def test_first_pass_of_a_frozen_encoder_has_its_own_size() -> None:
     encoder = layers().requires_grad_(False)
     encoder.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
     equivalence_report(wrap(encoder, forward_micro_batch_size=5), vectors())
-    assert sizes == [5, 1, 6]
+    assert sizes == [4, 2, 6]
 
 
 def test_buffers_that_count_calls_count_one_in_every_micro_batch() -> None:
@@ -211,6 +211,12 @@ def test_buffers_that_count_calls_count_one_in_every_micro_batch() -> None:
     report = equivalence_report(wrap(nn.Sequential(encoder, nn.Linear(4, 3))), vectors())
     assert report.reference == "the same micro-batches"
     assert report.is_exact, report
+
+
+def test_reference_of_a_random_encoder_has_the_samplers_micro_batches() -> None:
+    # Of five items by four, the last two are one micro-batch.
+    sampler = wrap(nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.4)))
+    assert equivalence_report(sampler, vectors()[:5]).is_exact
 
 
 def test_ratio_of_the_sampler_does_not_matter_and_is_kept() -> None:

@@ -84,7 +84,7 @@ def test_the_sequence_is_one_naive_graph() -> None:
 
 # The last one restores its generator after drawing, so its draw is not detected.
 @pytest.mark.parametrize("name", ["linear", "dropout", "generator_set_back"])
-@pytest.mark.parametrize("lead", [(NUM_ITEMS,), (2, NUM_ITEMS)])
+@pytest.mark.parametrize("lead", [(NUM_ITEMS,), (3, NUM_ITEMS)])
 def test_random_stem_is_not_drawn_again(name: str, lead: tuple[int, ...]) -> None:
     """Its outputs are kept, and the encoder draws the random numbers that follow its own."""
     case = EncoderCase(KINDS[name])

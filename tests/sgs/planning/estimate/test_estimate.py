@@ -73,15 +73,15 @@ def test_peak_is_that_of_a_real_step(make: Callable[[], nn.Module], method: str)
 def test_two_micro_batches_of_each_size_stand_for_all(
     make: Callable[[], nn.Module], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampler, items = wrapped(make(), **options), images(18).requires_grad_()
+    sampler, items = wrapped(make(), **options), images(22).requires_grad_()
     few = estimate(sampler, items)
     monkeypatch.setattr(step_counter, "CALLS_PER_SIZE", 100)
     all_of_them = estimate(sampler, items)
     assert few.flops == all_of_them.flops
-    assert 0 <= all_of_them.peak_bytes - few.peak_bytes <= 8 * 18 / MICRO_BATCH_SIZE
+    assert 0 <= all_of_them.peak_bytes - few.peak_bytes <= 8 * 22 / MICRO_BATCH_SIZE
     monkeypatch.setattr(step_counter, "CALLS_PER_SIZE", 1)
     # The negative control: the first meets no gradients of others.
-    assert estimate(sampler, items).peak_bytes < few.peak_bytes - 8 * 18
+    assert estimate(sampler, items).peak_bytes < few.peak_bytes - 8 * 22
 
 
 @pytest.mark.parametrize("items_on_device", [True, False])
