@@ -71,9 +71,9 @@ class SequentialGradientSampler(Options):
             the encoder's only argument: the gradients are those of
             `nn.Sequential(frozen_stem, encoder)`.
         check_replay: Whether the backward compares the features of both passes and raises if they
-            differ, because the gradients would then be wrong. It keeps a copy of the sampled items'
-            features. A number is the tolerance, relative to the largest feature. True chooses it by
-            the precision: 1e-8 in float64, 1e-4 in float32 (1e-2 on GPUs), 0.1 in half precision.
+            differ, because the gradients would then be wrong. It keeps the sampled items' features.
+            A number is the tolerance, relative to the largest number of an item or channel. True
+            chooses it: 1e-8 in float64, 1e-4 in float32 (1e-2 on GPUs), 0.1 in half precision.
 
     Attributes:
         encoder: The encoder itself; all arguments are attributes that may be set later.
