@@ -23,6 +23,7 @@ class FeatureBuffer:
     def __init__(self, lead_shape: torch.Size) -> None:
         self._lead_shape = lead_shape
         self._structure: pytree.TreeSpec | None = None
+        self._first_size: int | None = None
         self.leaves: list[Any] = []
         self._rows: list[Any] = []
 
@@ -35,9 +36,9 @@ class FeatureBuffer:
         """
         leaves, structure = pytree.tree_flatten(outputs)
         for leaf in leaves:
-            _check_rows(leaf, len(index))
+            _check_rows(leaf, len(index), self._first_size)
         if self._structure is None:
-            self._structure = structure
+            self._structure, self._first_size = structure, len(index)
             self.leaves = [self._allocate(leaf) for leaf in leaves]
             self._rows = [self.rows(x) if isinstance(x, Tensor) else x for x in self.leaves]
         if structure != self._structure:
@@ -106,16 +107,29 @@ def _store(rows: Any, index: Tensor, leaf: Any) -> None:
             f"the encoder returned {leaf!r} for one micro-batch and {rows!r} for another: expected "
             "outputs other than tensors to be the same for all items."
         )
-    if (leaf.dtype, leaf.shape[1:]) != (rows.dtype, rows.shape[1:]):
+    if leaf.shape[1:] != rows.shape[1:]:
         raise ValueError(
-            f"the encoder returned features of shape {list(leaf.shape[1:])} and {leaf.dtype} for "
-            f"one micro-batch, {list(rows.shape[1:])} and {rows.dtype} for another: expected the "
-            "same for all items. Pad them to one length."
+            f"the encoder returned features of shape {list(leaf.shape[1:])} for one micro-batch "
+            f"and {list(rows.shape[1:])} for another: expected one shape for all items. Pad them "
+            "to one length."
+        )
+    if leaf.dtype != rows.dtype:
+        raise ValueError(
+            f"the encoder returned {leaf.dtype} for a micro-batch of {len(index)} item(s) and "
+            f"{rows.dtype} for another: expected one dtype for all items. Kernels may differ by "
+            "the number of items, e.g. those of recurrent layers under autocast. Cast the output "
+            "to one dtype in the encoder, e.g. with .float()."
         )
     rows.index_copy_(0, index.to(rows.device), leaf)
 
 
-def _check_rows(leaf: Any, num_items: int) -> None:
+def _check_rows(leaf: Any, num_items: int, first_size: int | None) -> None:
+    if type(leaf).__name__.endswith("Cache"):
+        raise ValueError(
+            f"the encoder returned a {type(leaf).__name__}: expected tensors and constants. It "
+            "holds keys and values for generation, which training does not need. Pass "
+            "use_cache=False in the call, or set config.use_cache=False."
+        )
     if not isinstance(leaf, Tensor | NoneType | bool | int | float | str):
         raise ValueError(
             f"the encoder returned a {type(leaf).__name__}: expected tensors and constants, in "
@@ -123,11 +137,24 @@ def _check_rows(leaf: Any, num_items: int) -> None:
             "register the class with torch.utils._pytree, or return a dict."
         )
     if isinstance(leaf, Tensor) and (leaf.ndim == 0 or leaf.shape[0] != num_items):
+        cause = _MIXES_ITEMS
+        if leaf.ndim > 0 and leaf.shape[0] == first_size:
+            cause = _HOLDS_NO_ITEMS.format(first_size=first_size)
         raise ValueError(
             f"the encoder returned a tensor of shape {list(leaf.shape)} for a micro-batch of "
-            f"{num_items} item(s): expected {num_items} row(s), one per item. Values that mix "
-            "items, e.g. an auxiliary loss over the batch, cannot be computed in micro-batches."
+            f"{num_items} item(s): expected {num_items} row(s), one per item. {cause}"
         )
+
+
+_MIXES_ITEMS = (
+    "Values that mix items, e.g. an auxiliary loss over the batch, cannot be computed in "
+    "micro-batches."
+)
+_HOLDS_NO_ITEMS = (
+    "It had {first_size} rows for {first_size} items, too: a tensor whose first size does not "
+    "follow the number of items, e.g. a weight or a table. Leave it out of the output, or expand "
+    "it to one row per item: x.expand(len(items), *x.shape)."
+)
 
 
 def is_differentiable(tensor: Tensor) -> bool:

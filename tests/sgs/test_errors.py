@@ -1,6 +1,8 @@
 """Errors: each message names the expected value, the actual value and the way out."""
 
 from collections import UserDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -88,6 +90,46 @@ def notes_of(encoder: nn.Module, items: Tensor, **options: Any) -> str:
     with pytest.raises(RuntimeError) as caught:
         SequentialGradientSampler(encoder, micro_batch_size=2, **options)(items).sum().backward()
     return "".join(caught.value.__notes__)
+
+
+class Forces(nn.Module):
+    """Returns the gradient of an energy with respect to the items.
+
+    Args:
+        grad_mode: The context that it is computed in.
+    """
+
+    def __init__(self, grad_mode: Callable[[], AbstractContextManager[Any]]) -> None:
+        super().__init__()
+        self.grad_mode = grad_mode
+        self.energy = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, items: Tensor) -> Tensor:
+        with self.grad_mode():
+            items = items.clone().requires_grad_()
+            return torch.autograd.grad(self.energy(items).sum(), items, create_graph=True)[0]
+
+
+def test_an_encoder_that_takes_gradients_must_enable_them() -> None:
+    items = torch.randn(5, 3)
+    with pytest.raises(
+        RuntimeError, match=r"takes gradients itself.* `with torch.enable_grad"
+    ) as caught:
+        SequentialGradientSampler(Forces(nullcontext), micro_batch_size=2)(items)
+    assert "was encoding 2 of 5 items" in "".join(caught.value.__notes__)
+    encoder = Forces(torch.enable_grad)
+    encoder(items).square().sum().backward()
+    expected = encoder.energy[0].weight.grad
+    encoder.zero_grad()
+    SequentialGradientSampler(encoder, micro_batch_size=2)(items).square().sum().backward()
+    torch.testing.assert_close(encoder.energy[0].weight.grad, expected)
+
+
+def test_other_errors_about_gradients_are_not_replaced() -> None:
+    """With gradients enabled, the encoder is at fault."""
+    encoder = Returns(lambda x: torch.autograd.grad(x.detach().sum(), x))
+    with pytest.raises(RuntimeError, match="element 0 of tensors does not require grad"):
+        SequentialGradientSampler(encoder, micro_batch_size=2, kept_graphs=1)(torch.randn(2, 3))
 
 
 @pytest.mark.parametrize("trains", [True, False])
@@ -270,12 +312,24 @@ class Wrapped:
     features: Tensor
 
 
+@dataclass
+class DynamicCache:
+    """Keys and values, named as the class of transformers."""
+
+    keys: Tensor
+
+
 OUTPUTS = [
     (lambda x: x.mean(), r"shape \[\] for a micro-batch of 2 item\(s\): expected 2 row\(s\)"),
     (lambda x: x[:1], r"shape \[1, 3\] for a micro-batch of 2 item\(s\)"),
     (lambda x: [x] * len(x), "expected the same structure for all items"),
-    (lambda x: x[:, : len(x)], r"features of shape \[1\] and torch.float32 for one micro-batch"),
-    (lambda x: x.double() if len(x) == 1 else x, r"\[3\] and torch.float64 for one micro-batch"),
+    (lambda x: x[:, : len(x)], r"of shape \[1\] for one .* \[2\] for another.* Pad them"),
+    (
+        lambda x: x.double() if len(x) == 1 else x,
+        r"returned torch.float64 for a micro-batch of 1 item\(s\) and torch.float32.* Cast the",
+    ),
+    (lambda x: (x, x.new_zeros(2, 4)), "a tensor whose first size does not follow the number of"),
+    (lambda x: (x, DynamicCache(x)), "returned a DynamicCache: .* Pass use_cache=False"),
     (Wrapped, "the encoder returned a Wrapped: expected tensors and constants"),
     (lambda x: (x, len(x)), "expected outputs other than tensors to be the same for all items"),
 ]
@@ -285,6 +339,13 @@ OUTPUTS = [
 def test_bad_encoder_output_is_refused(answer: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SequentialGradientSampler(Returns(answer), micro_batch_size=2)(torch.randn(5, 3))
+
+
+def test_a_table_expanded_to_the_items_is_accepted() -> None:
+    """The way out of a tensor that holds no items."""
+    encoder = Returns(lambda x: (x, x.new_zeros(2, 4).expand(len(x), 2, 4)))
+    _, table = SequentialGradientSampler(encoder, micro_batch_size=2)(torch.randn(5, 3))
+    assert table.shape == (5, 2, 4)
 
 
 def test_feature_guided_strategy_needs_a_single_tensor() -> None:
