@@ -116,9 +116,9 @@ def _store(rows: Any, index: Tensor, leaf: Any) -> None:
     if leaf.dtype != rows.dtype:
         raise ValueError(
             f"the encoder returned {leaf.dtype} for a micro-batch of {len(index)} item(s) and "
-            f"{rows.dtype} for another: expected one dtype for all items. Kernels may differ by "
-            "the number of items, e.g. those of recurrent layers under autocast. Cast the output "
-            "to one dtype in the encoder, e.g. with .float()."
+            f"{rows.dtype} for another: expected one dtype for all items. A layer chose it by the "
+            "number of items, as some do under autocast for a single one. Cast the output to one "
+            "dtype in the encoder, e.g. with .float()."
         )
     rows.index_copy_(0, index.to(rows.device), leaf)
 
