@@ -64,6 +64,15 @@ def test_pictures_are_drawn(tmp_path: Path, rows: dict[str, list[Row]]) -> None:
     assert all(100_000 > path.stat().st_size > 5_000 for path in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("found", "is_met"), [(1.03, True), (1.031, False)])
+def test_overhead_keeps_its_target(rows: dict[str, list[Row]], found: float, is_met: bool) -> None:
+    row = {"encoder": "EfficientNet-B0", "to_hand_written": [1.0, found, 1.1]}
+    targets = [t for t in sgs_targets({**rows, "overhead": [row]}) if "EfficientNet" in t.subject]
+    assert [(t.subject, t.target, t.is_met) for t in targets] == [
+        ("CPU step time, EfficientNet-B0, to hand-written Alg. 1, ratio 100%", "≤ 1.03", is_met)
+    ]
+
+
 def test_import_keeps_its_target(rows: dict[str, list[Row]]) -> None:
     for seconds, is_met in ((0.15, True), (0.151, False)):
         row = {"package": "sgs", "after": "torch", "import_s": [0.1, seconds, 0.2]}
