@@ -24,6 +24,8 @@ settings.load_profile("ci")
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 MOST_WORKERS = 4  # each takes about 1.5 GB
+# What the extra `zoo` installs, by the names to import.
+ZOO_PACKAGES = ("timm", "vit_pytorch", "x_transformers", "monai", "peft", "diffusers")
 
 
 @pytest.fixture
@@ -62,14 +64,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="fail at once, instead of skipping tests, where this is missing: gpu, or a module",
+        help="fail at once, instead of skipping tests, where this is missing: gpu, a module, or "
+        "zoo for all packages of that extra",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for name in config.getoption("--require"):
-        if not is_present(name):
-            raise pytest.UsageError(f"--require {name}: there is none")
+        missing = [x for x in (ZOO_PACKAGES if name == "zoo" else [name]) if not is_present(x)]
+        if missing:
+            raise pytest.UsageError(f"--require {name}: there is no {', '.join(missing)}")
 
 
 def is_present(name: str) -> bool:

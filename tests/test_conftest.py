@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests import conftest
 from tests.conftest import pytest_collection_modifyitems, pytest_configure
 
 
@@ -24,6 +25,12 @@ def test_what_is_required_and_missing_ends_the_run(
 def test_what_is_required_and_present_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     require("torch", "gpu")
+
+
+def test_a_missing_package_of_the_zoo_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conftest, "ZOO_PACKAGES", ("torch", "no_such_module"))
+    with pytest.raises(pytest.UsageError, match="--require zoo: there is no no_such_module"):
+        require("zoo")
 
 
 def test_ids_with_an_address_are_refused() -> None:

@@ -28,7 +28,7 @@ def test_constraints_are_what_the_tests_run_with() -> None:
     assert version("jaxtyping") == pins["jaxtyping"]
 
 
-@pytest.mark.parametrize("extra", ["etad", "benchmarks", "test"])
+@pytest.mark.parametrize("extra", ["etad", "benchmarks", "test", "zoo"])
 def test_every_direct_dependency_is_pinned(extra: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"][extra]]

@@ -7,10 +7,17 @@ import pytest
 from tests.sgs.distributed.kinds import ALONE
 from tests.sgs.distributed.processes import Processes
 from tests.sgs.exactness.cells import cells
-from tests.sgs.exactness.outcomes import DISTRIBUTED, Exact, Refused, Undefined, outcome_in
+from tests.sgs.exactness.outcomes import (
+    ALL_KINDS,
+    DISTRIBUTED,
+    Exact,
+    Refused,
+    Undefined,
+    outcome_in,
+)
 
 
-@pytest.mark.parametrize(("setting", "name"), cells(DISTRIBUTED))
+@pytest.mark.parametrize(("setting", "name"), cells(DISTRIBUTED, ALL_KINDS))
 def test_kind_is_exact_or_refused(setting: str, name: str, processes: Processes) -> None:
     for found in processes.outcomes("tests.sgs.distributed.kinds", f"{setting}: {name}"):
         match outcome_in(setting, name):

@@ -1,12 +1,14 @@
 """Which cells of the table of exactness the quick tier checks: each law, on few encoders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 
-from tests.sgs.exactness.outcomes import ALL_KINDS, DISTRIBUTED
+from tests.sgs.exactness.outcomes import DISTRIBUTED
 from tests.sgs.families import FAMILIES
+from tests.sgs.kinds.kind import Kind
+from tests.sgs.zoo import ZOO
 
 # Compilation takes a second or more, so one kind for each thing that the second pass restores.
 COMPILED = (
@@ -51,11 +53,11 @@ def is_quick(setting: str, name: str) -> bool:
         return name in COMPILED
     if setting in DISTRIBUTED:
         return name in IN_PROCESSES
-    return name in FEW_FAMILIES or name not in FAMILIES
+    return name in FEW_FAMILIES or name not in {*FAMILIES, *ZOO}
 
 
-def cells(settings: Iterable[str]) -> list[Any]:
-    """Return all combinations with all kinds, as parameters of a test."""
+def cells(settings: Iterable[str], kinds: Mapping[str, Kind]) -> list[Any]:
+    """Return all combinations, as parameters of a test."""
     return [
         pytest.param(
             setting,
@@ -64,5 +66,5 @@ def cells(settings: Iterable[str]) -> list[Any]:
             id=f"{setting}-{name}",
         )
         for setting in settings
-        for name in ALL_KINDS
+        for name in kinds
     ]
