@@ -8,6 +8,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from sgs.eval_mode import keep_in_eval_mode
 from sgs.frozen_batch_norm import FrozenBatchNorm
+from sgs.module_tree import modules_of
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -84,7 +85,7 @@ def coupled_batch_norm(encoder: nn.Module) -> list[str]:
     """Return the names of the layers that normalise by the statistics of their micro-batch."""
     return [
         f"{name!r} ({type(module).__name__})"
-        for name, module in encoder.named_modules()
+        for name, module in modules_of(encoder).items()
         if isinstance(module, _BatchNorm) and (module.training or not _has_statistics(module))
     ]
 
@@ -95,5 +96,6 @@ def _has_statistics(module: nn.Module) -> bool:
 
 def batch_norm_buffers(encoder: nn.Module) -> list[Tensor]:
     """Return the running statistics that a forward pass updates."""
-    layers = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.training]
+    modules = modules_of(encoder).values()
+    layers = [m for m in modules if isinstance(m, _BatchNorm) and m.training]
     return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,9 +19,14 @@ def is_distributed() -> bool:
 
 def is_sharded(tensor: Tensor) -> bool:
     """Tell whether a tensor is a DTensor, divided among the processes."""
+    return any_sharded([tensor])
+
+
+def any_sharded(tensors: Iterable[Tensor]) -> bool:
+    """Tell whether one of some tensors is a DTensor, divided among the processes."""
     # A DTensor exists only if its module was imported. Importing it here would cost time.
     module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)
+    return module is not None and any(isinstance(x, module.DTensor) for x in tensors)
 
 
 def refuse_shards(sampler: nn.Module) -> None:
@@ -33,7 +38,7 @@ def refuse_shards(sampler: nn.Module) -> None:
     # Gathered at the moment or not.
     fsdp = sys.modules.get("torch.distributed.fsdp")
     gathers = fsdp is not None and any(isinstance(m, fsdp.FSDPModule) for m in sampler.modules())
-    if gathers or any(is_sharded(parameter) for parameter in sampler.parameters()):
+    if gathers or any_sharded(sampler.parameters()):
         raise TypeError(
             "estimate, plan: the encoder's parameters are sharded, and how much of them a "
             "process holds changes during a step. Estimate or plan before fully_shard(), and pass "
@@ -106,10 +111,9 @@ def missing_calls(parameters: Sequence[Tensor], count: int) -> int:
     Each call of a sharded encoder gathers parameters from all processes, and each backward reduces,
     so all processes must make the same number of calls.
     """
-    sharded = [parameter for parameter in parameters if is_sharded(parameter)]
-    if not sharded:
+    if not any_sharded(parameters):
         return 0
-    mesh = sharded[0].device_mesh  # type: ignore[attr-defined]
+    mesh = next(filter(is_sharded, parameters)).device_mesh  # type: ignore[attr-defined]
     largest = torch.tensor(count, device=mesh.device_type)
     for dim in range(mesh.ndim):
         torch.distributed.all_reduce(

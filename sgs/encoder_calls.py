@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from sgs.call_history import CallHistory
 from sgs.distributed import fewest_calls, missing_calls
 from sgs.gradients.arguments import ArgumentGradients
 from sgs.gradients.graph import Graph, back_propagate, refuse_other_leaves
@@ -20,7 +21,8 @@ from sgs.items.frozen_stem import FrozenStem, run_stem, with_stem
 from sgs.items.stem_cache import StemCache
 from sgs.micro_batches import EncodedMicroBatch, MicroBatch
 from sgs.replay.circumstances import Circumstances
-from sgs.replay.random_numbers import RandomState
+from sgs.replay.random_numbers import RandomStates
+from sgs.trials import Trials
 
 
 class EncoderCalls:
@@ -30,6 +32,8 @@ class EncoderCalls:
         encoder: Maps a micro-batch of items to their features.
         items: The arguments of the user's call.
         stem: The frozen layers in front of the encoder, if any.
+        history: What the sampler remembers of its calls.
+        couples_items: Whether BatchNorm layers in training mode couple the items of a micro-batch.
 
     Attributes:
         items: The arguments of the user's call.
@@ -37,24 +41,31 @@ class EncoderCalls:
         encoded: The micro-batches encoded by the first pass so far.
     """
 
-    def __init__(self, encoder: nn.Module, items: CallArguments, stem: FrozenStem | None) -> None:
-        self.items = items
-        self._encoder = encoder
-        self._stem = stem
+    def __init__(
+        self,
+        encoder: nn.Module,
+        items: CallArguments,
+        stem: FrozenStem | None,
+        history: CallHistory,
+        *,
+        couples_items: bool,
+    ) -> None:
+        self.items, self._history = items, history
+        self._encoder, self._stem = encoder, stem
         device = None if stem is None else stem.cache_device
         self._cache = StemCache(items.num_items, device=device)
         self._parameters = CalledParameters(encoder)
         self._gradients = ArgumentGradients(items)
-        watched = with_stem(encoder, stem)
-        self.circumstances = Circumstances(watched, self._parameters.by_name, items.tensors)
-        self.encoded: list[EncodedMicroBatch] = []
-        self._kept: set[MicroBatch] = set()
+        watched, named = with_stem(encoder, stem), self._parameters.by_name
+        self.circumstances = Circumstances(watched, named, items.tensors, couples_items)
+        self.encoded, self._kept = list[EncodedMicroBatch](), set[MicroBatch]()
         self._fetches: Generator[list[Any]] = items.prefetched([])
         self._aliases: Sequence[Tensor | None] = []
         self._num_missing = 0
-        self._are_leaves_checked = False
-        # The random state of the previous micro-batch, if it drew no random numbers.
-        self._idle_state: RandomState | None = None
+        self._trials = Trials(
+            encoder, items, stem, history, self.circumstances, is_allowed=not self.are_sharded
+        )
+        self._states, self._are_leaves_checked = RandomStates(), False
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -73,16 +84,13 @@ class EncoderCalls:
         Args:
             micro_batches: The micro-batches of the pass.
             num_kept: The number of micro-batches whose graph is kept, among those that may repeat.
-
-        Raises:
-            RuntimeError: If the encoder changed in a way that cannot be replayed, or a source
-                failed.
         """
         self._num_missing = missing_calls(self._parameters.trainable, len(micro_batches))
         repeating = [m for m in micro_batches if m.may_repeat]
         num_kept = fewest_calls(self._parameters.trainable, min(num_kept, len(repeating)))
         self._kept = set(repeating[:num_kept])
         self._fetches = self.items.prefetched([m.index for m in micro_batches])
+        self._trials.begin(micro_batches)
         with torch.no_grad(), self.circumstances.first_pass(), closing(self._fetches):
             yield
             self.keep_pace(self.encoded[micro_batches.index(repeating[0])])
@@ -90,39 +98,41 @@ class EncoderCalls:
     def first(self, micro_batch: MicroBatch) -> Any:
         """Encode the next micro-batch of the first pass, and return the encoder's outputs."""
         index, keeps_graph = micro_batch.index, micro_batch in self._kept
-        fetched = next(self._fetches)
+        spare = self._trials.spare(fetched := next(self._fetches))
         with ExitStack() as stack:
             if keeps_graph:
                 stack.enter_context(torch.enable_grad())
                 self._aliases = stack.enter_context(self._parameters.aliased())
             shared = self._gradients.shared if keeps_graph else None
             args, kwargs, cuts = self.items.take(index, fetched=fetched, shared=shared)
-            stack.enter_context(self.circumstances.first_call())
-            before = self.circumstances.random_state()
+            self.circumstances.modules.rewind()
+            start = before = self.circumstances.random_state()
             if self._stem is not None:
-                args, kwargs = self._run_stem(self._stem, micro_batch, args, kwargs)
+                stem = self._stem, args, kwargs
+                args, kwargs = call_noted(run_stem, self.items, index, stem, {})
+                if micro_batch.may_repeat:
+                    self._cache.add(index, args[0])
                 # The second pass starts after the stem, so record the state after its draws.
-                self._idle_state = None if before.without_undrawn()[1] else self._idle_state
+                self._states.after_call(before)
                 before = self.circumstances.random_state()
             outputs = call_noted(self._encoder, self.items, index, args, kwargs)
-            state, drew = before.without_undrawn()
-        # Consecutive micro-batches that draw no random numbers share one copy.
-        state = state if drew else self._idle_state or state
-        self._idle_state = None if drew else state
-        graph = Graph(pytree.tree_leaves(outputs), cuts) if keeps_graph else None
-        if graph is not None:
+            self._parameters.refuse_hooks()
+            state, drew = self._states.after_call(before)
+            leaves = pytree.tree_leaves(outputs)
+            if self._trials.differs(index, spare, start, leaves):
+                self._drop_graphs()
+        graph = Graph(leaves, cuts) if micro_batch in self._kept else None
+        if graph:
             self._refuse_other_leaves(graph)
         self.encoded.append(EncodedMicroBatch(index, state, drew, graph))
         return outputs
 
-    def _run_stem(
-        self, stem: FrozenStem, micro_batch: MicroBatch, args: tuple[Any, ...], kwargs: Any
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        index = micro_batch.index
-        args, kwargs = call_noted(run_stem, self.items, index, (stem, args, kwargs), {})
-        if micro_batch.may_repeat:
-            self._cache.add(index, args[0])
-        return args, kwargs
+    def _drop_graphs(self) -> None:
+        """Keep no graph: its backward would read state that a later micro-batch has left."""
+        if not self.are_sharded:  # all processes must make the same calls
+            self._kept = set()
+            for micro_batch in self.encoded:
+                micro_batch.graph = None
 
     @contextmanager
     def second_pass(self, micro_batches: Sequence[EncodedMicroBatch]) -> Iterator[None]:
@@ -157,9 +167,8 @@ class EncoderCalls:
         """Encode a micro-batch as in the first pass, with a graph where gradients are enabled."""
         index, cuts = micro_batch.index, list[Tensor]()
         if self._stem is None:
-            args, kwargs, cuts = self.items.take(
-                index, fetched=fetched, shared=self._gradients.shared
-            )
+            shared = self._gradients.shared
+            args, kwargs, cuts = self.items.take(index, fetched=fetched, shared=shared)
         else:
             args, kwargs = (self._cache.take(index),), {}
         with self.circumstances.replayed_call(micro_batch.random_state):
@@ -181,9 +190,10 @@ class EncoderCalls:
         """Add the gradients of the items of a micro-batch, after its backward."""
         self._gradients.add(micro_batch.index, graph.cuts)
 
-    def gradients(self) -> list[Tensor | None]:
-        """Return the gradient of each of `inputs`, summed over the second pass."""
-        return [*self._parameters.gradients(), *self._gradients.take()]
+    def gradients(self, *, is_partial: bool) -> list[Tensor | None]:
+        """Return the gradient of each of `inputs`; `is_partial` tells that items were left out."""
+        trained = self._parameters.gradients(self._history.trained, is_partial=is_partial)
+        return [*trained, *self._gradients.take()]
 
 
 def _is_trained(output: Any) -> bool:

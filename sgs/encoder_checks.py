@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sgs.batch_norm import coupled_batch_norm
-from sgs.distributed import bare, is_sharded
+from sgs.distributed import any_sharded, bare
+from sgs.module_tree import modules_of, parameters_of
 
 
 def check_encoder(encoder: Any) -> nn.Module:
@@ -49,8 +50,9 @@ def check_call(encoder: nn.Module, *, allow_batch_norm: bool) -> None:
     """
     refuse_flat_parameters(encoder)
     refuse_foreign_shards(encoder)
-    lazy = [n for n, p in encoder.named_parameters() if nn.parameter.is_lazy(p)]
-    if lazy:
+    modules = modules_of(encoder)
+    if any(map(nn.parameter.is_lazy, parameters_of(modules.values()))):
+        lazy = [n for n, p in encoder.named_parameters() if nn.parameter.is_lazy(p)]
         raise ValueError(
             f"SequentialGradientSampler: the parameters {lazy[:3]} have no values yet. Call the "
             "encoder on one item first."
@@ -85,9 +87,9 @@ def refuse_flat_parameters(encoder: nn.Module) -> None:
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None:
         return
-    modules = list(encoder.modules())
-    values = [value for module in modules for value in vars(module).values()]
-    views = [x._base for x in values if isinstance(x, Tensor) and x._base is not None]
+    modules = modules_of(encoder).values()
+    plain = [x for module in modules for x in vars(module).values() if type(x) is Tensor]
+    views = [x._base for x in plain if x._base is not None]
     if any(isinstance(module, fsdp.FullyShardedDataParallel) for module in modules) or any(
         getattr(base, "_is_flat_param", False) for base in views
     ):
@@ -104,7 +106,7 @@ def refuse_foreign_shards(encoder: nn.Module) -> None:
     Raises:
         RuntimeError: If no module in the encoder gathers them, or the FSDP2 root is outside of it.
     """
-    if not any(is_sharded(parameter) for parameter in encoder.parameters()):
+    if not any_sharded(parameters_of(modules_of(encoder).values())):
         return
     fsdp = sys.modules.get("torch.distributed.fsdp")
     shards = fsdp and [m for m in encoder.modules() if isinstance(m, fsdp.FSDPModule)]

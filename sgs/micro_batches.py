@@ -128,7 +128,7 @@ def repeats_of(
         return kept + repeatable
     for micro_batch in kept:
         sampled[micro_batch.index] = False
-    parts = sampled.nonzero()[:, 0].split(size)
+    parts = _split(sampled.nonzero()[:, 0], size) if sampled.any() else []
     return kept + [EncodedMicroBatch(index, first_pass[0].random_state) for index in parts]
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
 
 from samplers import AbstractSampler
+from sgs.call_history import CallHistory
 from sgs.encoder_checks import check_call
 from sgs.items.arguments import CallArguments
 from sgs.items.frozen_stem import FrozenStem, with_stem
 from sgs.option_checks import CHECKS, check_weighting
-from sgs.sizes import AbstractBudget, BudgetState, Sizes, given_sizes
+from sgs.sizes import AbstractBudget, Sizes, given_sizes
 from sgs.subset import SubsetDraw
 
 
@@ -32,7 +34,7 @@ class Options(nn.Module):
     frozen_stem: Any  # set to a module or a `FrozenStem`, kept as the module
     stem_cache_device: torch.device | str | None
     check_replay: bool | float
-    budget_state: BudgetState
+    history: CallHistory
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, after checking it if it is an option."""
@@ -61,7 +63,7 @@ class Options(nn.Module):
     @property
     def sizes(self) -> Sizes:
         """The sizes in use: those given, or chosen by the budget for the last call."""
-        size, chosen = self.micro_batch_size, self.budget_state.chosen
+        size, chosen = self.micro_batch_size, self.history.chosen
         given = given_sizes(size, self.forward_micro_batch_size, self.kept_graphs)
         return chosen if chosen is not None and isinstance(size, AbstractBudget) else given
 
@@ -83,8 +85,8 @@ class Options(nn.Module):
         """
         check_weighting(self.sampler, ratio=self.ratio, weights=self.weights)
         check_call(with_stem(encoder, self.stem), allow_batch_norm=self.allow_batch_norm)
-        tensors = (*encoder.parameters(), *encoder.buffers())
-        device = tensors[0].device if tensors else None
+        first = next(chain(encoder.parameters(), encoder.buffers()), None)
+        device = None if first is None else first.device
         items = CallArguments(args, kwargs, item_dim=self.item_dim, device=device)
         if self.stem is not None:
             self.stem.refuse_training(items)

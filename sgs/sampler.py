@@ -12,6 +12,7 @@ from torch._compile import _disable_dynamo
 
 from samplers import AbstractSampler, Grid
 from sgs.autograd import put_in_graph
+from sgs.call_history import CallHistory
 from sgs.distributed import bare, call_through, refuse_explicit_backward
 from sgs.encoded_items import EncodedItems
 from sgs.inference import encode_without_graph
@@ -19,7 +20,7 @@ from sgs.items.arguments import CallArguments
 from sgs.items.frozen_stem import FrozenStem
 from sgs.option_checks import check_weighting
 from sgs.options import Options
-from sgs.sizes import AbstractBudget, BudgetState
+from sgs.sizes import AbstractBudget
 from sgs.training_call import TrainingCall, trains
 
 
@@ -34,9 +35,8 @@ class SequentialGradientSampler(Options):
 
     The gradients equal those of the direct call when `ratio=1`, items do not interact inside the
     encoder, and the encoder is deterministic given its random state. When `ratio < 1` they equal
-    those with the feature gradients of unsampled items set to zero, and the others weighted. Items
-    interact, without an error, in layers that read the first dimension as time, such as recurrent
-    and transformer layers without `batch_first=True`.
+    those with the feature gradients of unsampled items set to zero, and the others weighted. The
+    first call tries whether items interact, by one more encoder call (docs/exactness.md).
 
     Call it with the encoder's arguments. Every tensor in them, also inside lists and dicts, holds
     one entry per item, and so does every `Source`, whose items are fetched by micro-batch. Wrap
@@ -114,10 +114,9 @@ class SequentialGradientSampler(Options):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.micro_batch_size = micro_batch_size
+        self.micro_batch_size, self.kept_graphs = micro_batch_size, kept_graphs
         self.forward_micro_batch_size = forward_micro_batch_size
-        self.kept_graphs = kept_graphs
-        self.budget_state = BudgetState()
+        self.history = CallHistory()
         _ = self.sizes  # raises if a budget and sizes are given
         self.sampler = Grid() if sampler is None else sampler
         self.ratio, self.weights = ratio, weights
@@ -137,8 +136,8 @@ class SequentialGradientSampler(Options):
             ValueError: If the arguments hold no tensors or disagree on the number of items, the
                 encoder does not return one row per item, its BatchNorm layers are in training mode,
                 or it has parameters without values.
-            RuntimeError: If the encoder changes its parameters, changes its buffers differently in
-                each micro-batch, or is sharded in an unsupported way.
+            RuntimeError: If items interact inside the encoder, it changes its parameters, or it is
+                sharded in an unsupported way.
         """
         self._choose_sizes(args, kwargs)
         return call_through(self.encoder, self._features, args, kwargs)
@@ -189,7 +188,8 @@ class SequentialGradientSampler(Options):
             draw=self.draw,
             check_replay=self.check_replay,
             on_draw=partial(setattr, self, "last_index"),
-            state=self.budget_state,
+            history=self.history,
+            tries_items=self.check_replay is not False and not self.allow_batch_norm,
         )
 
     def _choose_sizes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -197,4 +197,4 @@ class SequentialGradientSampler(Options):
         if isinstance(budget, AbstractBudget):
             items = self.items_of(encoder, args, kwargs)
             if trains(encoder, items):
-                self.budget_state.chosen = budget.sizes_of(self, items, args, kwargs)
+                self.history.chosen = budget.sizes_of(self, items, args, kwargs)

@@ -22,19 +22,6 @@ class Sizes:
     kept_graphs: int
 
 
-@dataclass
-class BudgetState:
-    """What a budget needs to know of the calls so far.
-
-    Attributes:
-        chosen: The sizes of the last call that trains, if a budget chose them.
-        num_backwards: How many backward passes have ended.
-    """
-
-    chosen: Sizes | None = None
-    num_backwards: int = 0
-
-
 class AbstractBudget(ABC):
     """Chooses the sizes for each training call."""
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
 from sgs.batch_norm import coupled_batch_norm
+from sgs.call_history import CallHistory
 from sgs.encoder_calls import EncoderCalls
 from sgs.engine import TwoPasses
 from sgs.items.arguments import CallArguments
 from sgs.items.features import FeatureBuffer
 from sgs.items.frozen_stem import FrozenStem, with_stem
 from sgs.micro_batches import consecutive, sampled_apart
-from sgs.sizes import BudgetState, Sizes
+from sgs.sizes import Sizes
 from sgs.subset import Subset, SubsetDraw, gradient_norms
 
 
@@ -31,7 +33,8 @@ class TrainingCall:
         check_replay: The option of `SequentialGradientSampler`.
         on_draw: Called after the first pass with `index`. With a gradient-guided strategy that is
             still None, and each backward calls it again.
-        state: Counts the backward passes.
+        tries_items: Whether the first call with several micro-batches tries whether items interact.
+        history: What the sampler remembers of its calls.
 
     Attributes:
         items: The arguments of the call.
@@ -48,22 +51,25 @@ class TrainingCall:
         draw: SubsetDraw,
         check_replay: bool | float,
         on_draw: Callable[[Tensor | None], None],
-        state: BudgetState,
+        tries_items: bool,
+        history: CallHistory,
     ) -> None:
         self.items = items
         self._subset: Subset | None = None
         self._sizes = sizes
         self._draw = draw
         self._on_draw = on_draw
-        self._state = state
+        self._history = history
         # Whether each backward draws its own subset, from its gradients.
         self._draws_late = False
-        calls = EncoderCalls(encoder, items, stem)
+        couples_items = bool(coupled_batch_norm(with_stem(encoder, stem)))
+        history.has_tried_items |= not tries_items
+        calls = EncoderCalls(encoder, items, stem, history, couples_items=couples_items)
         self.inputs = calls.inputs
         self._passes = TwoPasses(
             calls,
             micro_batch_size=sizes.micro_batch_size,
-            couples_items=bool(coupled_batch_norm(with_stem(encoder, stem))),
+            couples_items=couples_items,
             check_replay=check_replay,
         )
 
@@ -116,7 +122,7 @@ class TrainingCall:
         """
         subset = subset or self._drawn_subset(feature_gradients)
         gradients = self._passes.gradients(subset, feature_gradients)
-        self._state.num_backwards += 1
+        self._history.num_backwards += 1
         return gradients
 
     def _drawn_subset(self, feature_gradients: Sequence[Tensor | None]) -> Subset:
@@ -130,4 +136,4 @@ class TrainingCall:
 
 def trains(encoder: nn.Module, items: CallArguments) -> bool:
     """Tell whether the encoder or an argument of the call requires a gradient."""
-    return any(tensor.requires_grad for tensor in (*encoder.parameters(), *items.tensors))
+    return any(tensor.requires_grad for tensor in chain(encoder.parameters(), items.tensors))

@@ -28,12 +28,13 @@ LAYERS = (
     {"training_call"},
     {"engine"},
     {"encoder_calls"},
+    {"trials"},
     {"micro_batches"},
     {"items", "gradients", "replay"},
     {"option_checks"},
-    {"encoder_checks", "subset", "sizes"},
+    {"encoder_checks", "subset", "sizes", "call_history"},
     {"batch_norm", "distributed"},
-    {"eval_mode", "frozen_batch_norm"},
+    {"eval_mode", "frozen_batch_norm", "module_tree"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -106,7 +106,7 @@ def _validate(encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
 
 
 def _of_all_items(encoder: SequentialGradientSampler) -> SequentialGradientSampler:
-    return SequentialGradientSampler(
+    sampler = SequentialGradientSampler(
         bare(encoder.encoder),
         micro_batch_size=encoder.sizes.micro_batch_size,
         forward_micro_batch_size=encoder.sizes.forward_micro_batch_size,
@@ -116,6 +116,9 @@ def _of_all_items(encoder: SequentialGradientSampler) -> SequentialGradientSampl
         frozen_stem=encoder.stem,
         check_replay=encoder.check_replay,
     )
+    # Whether items interact is for the report to tell.
+    sampler.history.has_tried_items = True
+    return sampler
 
 
 def _sampled(sampler: SequentialGradientSampler, run: Trial) -> tuple[Outcome, Cotangents]:
@@ -164,8 +167,8 @@ def _micro_batches(run: Trial, cotangents: Cotangents, *, size: int) -> Outcome:
     parts = []
     for micro_batch in consecutive(run.items.num_items, size=size):
         index = micro_batch.index
-        # Each starts from the buffers at the time of the call, as one call would.
-        with run.circumstances.first_call():
+        # Each starts from the state at the time of the call, as one call would.
+        with run.circumstances.modules.as_called():
             features = run.features_of(index)
         _back_propagate(features, {n: g[index.to(g.device)] for n, g in cotangents.items()})
         parts.append(run.outcome(features))

@@ -18,6 +18,8 @@ class GradientSum:
         leaf: A leaf tensor, whose `.grad` is used if it requires a gradient.
     """
 
+    __slots__ = ("_leaf", "_wide")
+
     def __init__(self, leaf: Tensor) -> None:
         self._leaf = leaf
         self._wide: list[Tensor] = []

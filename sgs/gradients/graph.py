@@ -53,9 +53,10 @@ def refuse_other_leaves(outputs: Iterable[Any], known: Collection[Tensor | None]
                 " of the encoder. Or compute with it before the call, and pass the result as an "
                 "argument, wrapped in Shared(...)."
             )
-        fresh = {n for n, _ in node.next_functions if n is not None} - seen
-        seen |= fresh
-        pending += fresh
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                pending.append(following)
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """The encoder's parameters in one call, and aliases that collect their gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sgs.distributed import is_distributed, is_sharded
+from sgs.distributed import any_sharded, is_distributed, is_sharded
 from sgs.gradients.gradient_sum import GradientSum
+from sgs.module_tree import modules_of
 
 
 class CalledParameters:
@@ -21,18 +23,20 @@ class CalledParameters:
     """
 
     def __init__(self, encoder: nn.Module) -> None:
-        self._places = [
-            (module, name, parameter)
-            for module in encoder.modules()
-            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        found = [
+            (module, name, parameter, f"{path}.{name}" if path else name)
+            for path, module in modules_of(encoder).items()
+            for name, parameter in module._parameters.items()
+            if parameter is not None
         ]
-        self.by_name = dict(encoder.named_parameters(remove_duplicate=False))
+        self.by_name: dict[str, Tensor] = {path: parameter for _, _, parameter, path in found}
+        self._places = [(module, name, parameter) for module, name, parameter, _ in found]
         distinct = {id(p): p for _, _, p in self._places if p.requires_grad}
         self.trainable: list[Tensor] = list(distinct.values())
         self._wanted = distinct.keys()
         self._aliases: dict[int, nn.Parameter] = {}
         self._sums: dict[int, GradientSum] = {}
-        self.are_sharded = any(is_sharded(parameter) for parameter in self.trainable)
+        self.are_sharded = any_sharded(self.trainable)
 
     @contextmanager
     def aliased(self) -> Iterator[list[nn.Parameter | None]]:
@@ -60,42 +64,73 @@ class CalledParameters:
         places = [(m, name, aliases[id(p)]) for m, name, p in self._places if id(p) in aliases]
         present = [(module, name, module._parameters[name]) for module, name, _ in places]
         try:
-            # setattr also updates the second list of weights of recurrent layers.
-            for module, name, alias in places:
-                setattr(module, name, alias)
+            _set(places)
             yield [aliases.get(id(parameter)) for parameter in self.trainable]
         finally:
-            for module, name, parameter in present:
-                setattr(module, name, parameter)
+            _set(present)
 
     def _needs_alias(self, parameter: Tensor) -> bool:
-        wanted = id(parameter) in self._wanted
-        return not is_sharded(parameter) and (wanted or parameter.requires_grad)
+        wanted = id(parameter) in self._wanted or parameter.requires_grad
+        return wanted and not (self.are_sharded and is_sharded(parameter))
 
     def _alias(self, parameter: Tensor) -> nn.Parameter:
         # requires_grad as in the call; the user may have changed it since.
         alias = nn.Parameter(parameter.detach(), requires_grad=id(parameter) in self._wanted)
-        vars(alias).update(vars(parameter))
+        if attributes := vars(parameter):
+            vars(alias).update(attributes)
         if type(alias) is not type(parameter) and isinstance(parameter, nn.Parameter):
             # Keep the methods of a derived class; Python refuses classes with another layout.
             with suppress(TypeError):
                 alias.__class__ = type(parameter)
         return alias
 
+    def refuse_hooks(self) -> None:
+        """Refuse hooks that the encoder registered on aliases, which the parameters would lack.
+
+        Raises:
+            RuntimeError: If there are any.
+        """
+        if any(alias._backward_hooks for alias in self._aliases.values()):
+            names = {id(parameter): name for name, parameter in self.by_name.items()}
+            hooked = [names[i] for i, alias in self._aliases.items() if alias._backward_hooks]
+            raise RuntimeError(
+                f"the encoder registered hooks on {hooked[:3]} in its forward pass. Do it outside "
+                "of the forward pass. If only its first call does so, call it on some items before."
+            )
+
     def restart(self) -> None:
         """Drop the gradients of an earlier, failed backward."""
         for found in self._sums.values():
             found.restart()
 
-    def gradients(self) -> list[Tensor | None]:
+    def gradients(self, trained: set[str], *, is_partial: bool) -> list[Tensor | None]:
         """Return the gradient of each of `trainable`, collected on its alias.
 
-        Parameters without a gradient get None, as in a naive graph. With several processes they get
-        zeros, because every process must take part in the reduction of every parameter.
+        NOTE [ None or zeros ]
+        Parameters without a gradient get None, as in a naive graph. If items were left out, some of
+        these may use the parameter, and its gradient would be zeros in the naive graph. Where it
+        has had a gradient before, it gets zeros, so that an optimizer treats it as in naive
+        training. With several processes all get zeros, because every process must take part in the
+        reduction of every parameter.
+
+        Args:
+            trained: Names of the parameters that had a gradient in earlier calls; extended.
+            is_partial: Whether items were left out.
         """
-        sums = [self._sums.get(id(parameter)) for parameter in self.trainable]
-        gradients = [None if found is None else found.take() for found in sums]
-        if not is_distributed():
-            return gradients
-        found = zip(gradients, self.trainable, strict=True)
-        return [torch.zeros_like(p) if g is None and not is_sharded(p) else g for g, p in found]
+        names = {id(parameter): name for name, parameter in self.by_name.items()}
+        gradients: list[Tensor | None] = []
+        for parameter in self.trainable:
+            found, name = self._sums.get(id(parameter)), names[id(parameter)]
+            gradient = None if found is None else found.take()
+            if gradient is not None:
+                trained.add(name)
+            elif is_distributed() or (is_partial and name in trained):
+                gradient = None if is_sharded(parameter) else torch.zeros_like(parameter)
+            gradients.append(gradient)
+        return gradients
+
+
+def _set(places: Iterable[tuple[nn.Module, str, Any]]) -> None:
+    """Put parameters in place, past `__setattr__`, which takes ten times as long."""
+    for module, name, parameter in places:
+        module._parameters[name] = parameter

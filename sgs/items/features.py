@@ -117,8 +117,8 @@ def _store(rows: Any, index: Tensor, leaf: Any) -> None:
         raise ValueError(
             f"the encoder returned {leaf.dtype} for a micro-batch of {len(index)} item(s) and "
             f"{rows.dtype} for another: expected one dtype for all items. A layer chose it by the "
-            "number of items, as some do under autocast for a single one. Cast the output to one "
-            "dtype in the encoder, e.g. with .float()."
+            "items, as nn.LSTM does under autocast for a PackedSequence of equal lengths. Cast the "
+            "output to one dtype in the encoder, e.g. with .float()."
         )
     rows.index_copy_(0, index.to(rows.device), leaf)
 

@@ -39,6 +39,8 @@ class Autocast:
         """Run the block under the captured state."""
         with ExitStack() as stack:
             for device_type, enabled, dtype in self.device_types:
+                if not enabled and not torch.is_autocast_enabled(device_type):
+                    continue
                 autocast = torch.autocast(
                     device_type, enabled=enabled, dtype=dtype, cache_enabled=self.cache_enabled
                 )

@@ -10,40 +10,47 @@ import torch
 from torch import Tensor, nn
 
 from sgs.batch_norm import batch_norm_buffers
-from sgs.replay.attributes import CalledAttributes
+from sgs.module_tree import buffers_of, modules_of, parameters_of
 from sgs.replay.autocast import Autocast
-from sgs.replay.buffers import CalledBuffers
-from sgs.replay.modes_and_values import ModesAndValues
+from sgs.replay.interaction import Repeatable
+from sgs.replay.module_state import ModuleState
 from sgs.replay.random_numbers import RandomState, random_sources
+from sgs.replay.unchanged_values import UnchangedValues
 
 
 class Circumstances:
     """All state that must be the same in both passes.
 
-    Random states, buffers, plain attributes and autocast are restored. Changes of parameters, items
-    and modules are refused.
+    Random states, autocast and the state of modules are restored. Changes of parameters and items
+    are refused.
 
     Args:
         encoder: The encoder, before its call.
         parameters: Its parameters by name.
         tensors: The tensors among the arguments of the call.
+        couples_items: Whether BatchNorm layers in training mode couple the items of a micro-batch.
 
     Attributes:
         dtypes: The precisions that the encoder may compute in.
+        modules: The state of its modules.
+        values: The values of parameters and items.
     """
 
     def __init__(
-        self, encoder: nn.Module, parameters: Mapping[str, Tensor], tensors: Sequence[Tensor]
+        self,
+        encoder: nn.Module,
+        parameters: Mapping[str, Tensor],
+        tensors: Sequence[Tensor],
+        couples_items: bool = False,
     ) -> None:
-        devices = _involved_devices(encoder, tensors)
-        self._sources = random_sources(encoder, devices)
+        modules, running = modules_of(encoder), batch_norm_buffers(encoder)
+        self.modules = ModuleState(modules, running, couples_items)
+        devices = _involved_devices(modules.values(), tensors)
+        self._sources = random_sources(self.modules.called.others.values(), devices)
         self._autocast = Autocast.capture(devices)
-        self._attributes = CalledAttributes(encoder)
-        self._buffers = CalledBuffers(encoder, running=batch_norm_buffers(encoder))
         arguments = {f"tensor {i} of the call": tensor for i, tensor in enumerate(tensors)}
-        self._modes_and_values = ModesAndValues(encoder, {**parameters, **arguments})
-        dtypes = {tensor.dtype for tensor in (*parameters.values(), *tensors)}
-        self.dtypes = dtypes | self._autocast.dtypes
+        self.values = UnchangedValues({**parameters, **arguments})
+        self.dtypes = {x.dtype for x in (*parameters.values(), *tensors)} | self._autocast.dtypes
 
     def random_state(self) -> RandomState:
         """Copy the states of all sources of random numbers."""
@@ -54,53 +61,48 @@ class Circumstances:
         """Set up stage 1; run all its micro-batches inside.
 
         Raises:
-            RuntimeError: If the encoder changed its modules, parameters or items, or changed
-                buffers in some micro-batches only.
+            RuntimeError: If the encoder changed its modules, parameters or items.
         """
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _fast_path_disabled():
             # Reentrant checkpoints warn when no input requires a gradient. The first pass runs
             # under no_grad on purpose.
             warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
             yield
-        self._buffers.check_first_pass()
-        self._modes_and_values.check_first_pass()
+        self.values.check_first_pass()
+        self.values.drop_copies()
+        self.modules.end_first_pass()
 
-    @contextmanager
-    def first_call(self) -> Iterator[None]:
-        """Restore buffers and attributes, then run one micro-batch of stage 1 inside.
-
-        Raises:
-            RuntimeError: If it changed the buffers differently from the micro-batch before.
-        """
-        self._attributes.rewind()
-        with _fast_path_disabled(), self._buffers.rewound():
-            yield
+    def after_first(self, run: Repeatable | None) -> bool:
+        """Refuse changed parameters, and go on with `ModuleState.after_first`."""
+        if self.modules.num_calls == 0:
+            self.values.check_first_pass()
+        self.values.check_copies()
+        return self.modules.after_first(run)
 
     @contextmanager
     def second_pass(self) -> Iterator[None]:
         """Set up stage 3; run all its micro-batches inside.
 
         Raises:
-            RuntimeError: If something changed since the call and cannot be restored.
+            RuntimeError: If parameters or items changed since the call.
         """
-        self._modes_and_values.check_second_pass()
-        with self._buffers.kept(), self._attributes.kept():
+        self.values.check_second_pass()
+        with self.modules.second_pass(), _fast_path_disabled():
             yield
 
     @contextmanager
     def replayed_call(self, random_state: RandomState) -> Iterator[None]:
-        """Restore all state of the first pass, then run one of its micro-batches again inside.
-
-        Raises:
-            RuntimeError: If it changed the buffers differently from the micro-batch before.
-        """
-        with self._autocast.restored(), random_state.restored(), self.first_call():
+        """Restore all state of the first pass, then run one of its micro-batches again inside."""
+        self.modules.before_replay()
+        with self._autocast.restored(), random_state.restored():
             yield
 
 
-def _involved_devices(encoder: nn.Module, tensors: Iterable[Tensor]) -> tuple[torch.device, ...]:
+def _involved_devices(
+    modules: Iterable[nn.Module], tensors: Iterable[Tensor]
+) -> tuple[torch.device, ...]:
     """Return the CPU and every device that holds a parameter, a buffer or an item."""
-    found = {t.device for t in (*encoder.parameters(), *encoder.buffers(), *tensors)}
+    found = {t.device for t in (*parameters_of(modules), *buffers_of(modules), *tensors)}
     others = {d for d in found if d.type not in ("cpu", "meta")}
     return (torch.device("cpu"), *sorted(others, key=str))
 

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from sgs.replay.attributes import LONGEST
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @dataclass(frozen=True)
@@ -56,44 +56,44 @@ class RandomSource:
         if numpy is None:
             return None
         if issubclass(kind, numpy.random.RandomState):
-            return _pickled(value.get_state, value.set_state)
+            return _of_numpy(value)
         if issubclass(kind, numpy.random.Generator):
             bits = value.bit_generator
-            return _pickled(lambda: bits.state, partial(setattr, bits, "state"))
+            return RandomSource(
+                lambda: pickle.dumps(bits.state),  # of arrays, and pickles can be compared
+                lambda state: setattr(bits, "state", pickle.loads(state)),
+            )
         return None
 
 
-def _pickled(
-    get: Callable[[], Any], set_: Callable[[Any], object], *, is_shared: bool = False
-) -> RandomSource:
-    """Return a source with pickled states: they hold arrays, and pickles can be compared."""
-    return RandomSource(
-        lambda: pickle.dumps(get()), lambda state: set_(pickle.loads(state)), is_shared=is_shared
-    )
+def _of_numpy(generator: Any, *, is_shared: bool = False) -> RandomSource:
+    """Return a source of NumPy's Mersenne Twister, its state in bytes, which can be compared."""
+
+    def get() -> tuple[Any, ...]:
+        name, key, *rest = generator.get_state()
+        return name, key.dtype, key.tobytes(), *rest
+
+    def set_(state: tuple[Any, ...]) -> None:
+        name, dtype, key, *rest = state
+        generator.set_state((name, sys.modules["numpy"].frombuffer(key, dtype), *rest))
+
+    return RandomSource(get, set_, is_shared)
 
 
-def random_sources(encoder: nn.Module, devices: Iterable[torch.device]) -> tuple[RandomSource, ...]:
+def random_sources(
+    held: Iterable[Any], devices: Iterable[torch.device]
+) -> tuple[RandomSource, ...]:
     """Return the known sources of an encoder.
 
     These are torch's default generators, Python's `random` (often used for LayerDrop), NumPy's
-    global generator (masks of spectrograms), and generators in attributes of its modules, also
-    inside lists, tuples and dicts.
+    global generator (masks of spectrograms), and those among the objects held by its modules.
     """
-    values = [x for module in encoder.modules() for x in _held(vars(module).values())]
-    held = [RandomSource.of(value) for value in {id(value): value for value in values}.values()]
     sources = [*map(RandomSource.of_device, devices)]
     sources.append(RandomSource(random.getstate, random.setstate, is_shared=True))
     if numpy := sys.modules.get("numpy"):
-        state = numpy.random.get_state, numpy.random.set_state
-        sources.append(_pickled(*state, is_shared=True))
-    return (*sources, *(source for source in held if source is not None))
-
-
-def _held(values: Iterable[Any]) -> Iterator[Any]:
-    for value in values:
-        yield value
-        if type(value) in (list, tuple, dict) and len(value) <= LONGEST:
-            yield from value.values() if type(value) is dict else value
+        sources.append(_of_numpy(numpy.random, is_shared=True))
+    found = map(RandomSource.of, held)
+    return (*sources, *(source for source in found if source is not None))
 
 
 @dataclass(frozen=True)
@@ -137,3 +137,32 @@ class RandomState:
 
 def _are_equal(a: Any, b: Any) -> bool:
     return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
+
+
+class RandomStates:
+    """The random states before consecutive calls; those that draw no numbers share one copy."""
+
+    def __init__(self) -> None:
+        self._idle: RandomState | None = None
+
+    def after_call(self, before: RandomState) -> tuple[RandomState, bool]:
+        """Return what to restore for a replay, and whether the call drew random numbers."""
+        state, drew = before.without_undrawn()
+        self._idle = None if drew else self._idle or state
+        return self._idle or state, drew
+
+
+class ConstantRandomNumbers(TorchDispatchMode):
+    """Replaces the random numbers of torch by constants inside, and dropout by nothing."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call an operation."""
+        found = function(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded not in function.tags:
+            return found
+        if function is torch.ops.aten.native_dropout.default:
+            return args[0].clone(), torch.ones_like(found[1])
+        pytree.tree_map_only(Tensor, lambda x: x.fill_(0.5 if x.is_floating_point() else 0), found)
+        return found

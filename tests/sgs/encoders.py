@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from sgs import SequentialGradientSampler
 from tests.sgs.kinds import KINDS
 from tests.sgs.kinds.kind import Kind
 
@@ -25,6 +26,12 @@ class EncoderCase:
     def items(self, *lead: int) -> Tensor:
         (items,) = self.kind.items(math.prod(lead)).values()
         return items.unflatten(0, lead)
+
+
+def tried(sampler: SequentialGradientSampler) -> SequentialGradientSampler:
+    """Return a sampler whose next call does not try whether items interact, by one more call."""
+    sampler.history.has_tried_items = True
+    return sampler
 
 
 NAMES = (

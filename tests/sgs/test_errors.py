@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from samplers import AbstractSampler, Candidates, FarthestPoint, IoUBalanced, Random
 from sgs import FrozenStem, SequentialGradientSampler, Shared
 from sgs.sizes import Sizes
+from tests.sgs.encoders import tried
 
 pytestmark = pytest.mark.usefixtures("raw_errors")
 
@@ -338,7 +339,7 @@ OUTPUTS = [
 @pytest.mark.parametrize(("answer", "message"), OUTPUTS)
 def test_bad_encoder_output_is_refused(answer: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SequentialGradientSampler(Returns(answer), micro_batch_size=2)(torch.randn(5, 3))
+        tried(SequentialGradientSampler(Returns(answer), micro_batch_size=2))(torch.randn(5, 3))
 
 
 def test_a_table_expanded_to_the_items_is_accepted() -> None:
@@ -522,7 +523,7 @@ def test_modules_built_in_the_first_forward_are_refused() -> None:
 
     encoder = BuildsItself()
     sampler = SequentialGradientSampler(encoder, micro_batch_size=2)
-    with pytest.raises(RuntimeError, match=r"its modules \['head'\] in its forward pass. Call it"):
+    with pytest.raises(RuntimeError, match=r"its modules \['head'\] in its forward.*call it on"):
         sampler(torch.randn(5, 3))
     encoder(torch.randn(1, 3))
     sampler(torch.randn(5, 3)).sum().backward()

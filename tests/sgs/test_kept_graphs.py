@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from samplers import DPP
 from sgs import SequentialGradientSampler, Shared
 from tests.reference import assert_same, coupling_loss, gradients_of, relative_error, run
-from tests.sgs.encoders import ENCODERS, EncoderCase
+from tests.sgs.encoders import ENCODERS, EncoderCase, tried
 from tests.sgs.test_memory import peak_saved_bytes, wrapped
 
 NUM_ITEMS, SIZE = 11, 3
@@ -47,7 +47,7 @@ def test_gradients_are_those_without_kept_graphs(
 def test_kept_micro_batches_are_called_once(kept: int, again: int) -> None:
     encoder = nn.Linear(3, 4)
     calls = calls_of(encoder)
-    sampler = SequentialGradientSampler(encoder, micro_batch_size=SIZE, kept_graphs=kept)
+    sampler = tried(SequentialGradientSampler(encoder, micro_batch_size=SIZE, kept_graphs=kept))
     sampler(torch.randn(NUM_ITEMS, 3)).sum().backward()
     kept = min(kept, 4)
     assert calls == [True] * kept + [False] * (4 - kept) + [True] * again
@@ -56,7 +56,9 @@ def test_kept_micro_batches_are_called_once(kept: int, again: int) -> None:
 def test_only_sampled_items_keep_a_graph() -> None:
     encoder = nn.Linear(3, 4)
     calls = calls_of(encoder)
-    sampler = SequentialGradientSampler(encoder, micro_batch_size=2, ratio=0.4, kept_graphs=9)
+    sampler = tried(
+        SequentialGradientSampler(encoder, micro_batch_size=2, ratio=0.4, kept_graphs=9)
+    )
     sampler(torch.randn(10, 3)).sum().backward()
     # In the order of their first items, each once.
     assert sorted(calls) == [False] * 3 + [True] * 2
@@ -65,8 +67,10 @@ def test_only_sampled_items_keep_a_graph() -> None:
 def test_strategies_that_look_at_features_keep_none() -> None:
     encoder = nn.Linear(3, 4)
     calls = calls_of(encoder)
-    sampler = SequentialGradientSampler(
-        encoder, micro_batch_size=2, ratio=0.4, sampler=DPP(), kept_graphs=9
+    sampler = tried(
+        SequentialGradientSampler(
+            encoder, micro_batch_size=2, ratio=0.4, sampler=DPP(), kept_graphs=9
+        )
     )
     sampler(torch.randn(10, 3)).sum().backward()
     assert calls == [False] * 5 + [True] * 2
@@ -84,7 +88,7 @@ def test_a_second_backward_encodes_again() -> None:
     case = ENCODERS["dropout"]
     encoder, items = case.make(), case.items(NUM_ITEMS)
     calls = calls_of(encoder)
-    sampler = SequentialGradientSampler(encoder, micro_batch_size=SIZE, kept_graphs=2)
+    sampler = tried(SequentialGradientSampler(encoder, micro_batch_size=SIZE, kept_graphs=2))
     loss = coupling_loss(sampler(items))
     loss.backward(retain_graph=True)
     first = gradients_of(encoder)
@@ -142,18 +146,22 @@ def test_the_encoder_holds_its_own_parameters_between_the_passes() -> None:
 
 
 def test_gradients_left_by_a_failed_backward_are_forgotten() -> None:
-    def fail(*_: object) -> None:
-        raise ValueError("out of memory, say")
+    class Fails(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            if failing:
+                raise ValueError("out of memory, say")
+            return super().forward(items)
 
-    encoder, items = nn.Linear(3, 4).double(), torch.randn(NUM_ITEMS, 3, dtype=torch.float64)
+    failing: list[bool] = []
+    encoder, items = Fails(3, 4).double(), torch.randn(NUM_ITEMS, 3, dtype=torch.float64)
     expected = run(encoder, lambda: encoder(items))[1]
     encoder.zero_grad()
     sampler = SequentialGradientSampler(encoder, micro_batch_size=SIZE, kept_graphs=1)
     loss = coupling_loss(sampler(items))
-    failing = encoder.register_forward_pre_hook(fail)
+    failing.append(True)
     with pytest.raises(ValueError, match="out of memory"):
         loss.backward(retain_graph=True)
-    failing.remove()
+    failing.clear()
     loss.backward()
     assert_same(gradients_of(encoder), expected)
 

@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from samplers import Block
 from sgs import SequentialGradientSampler
+from tests.sgs.encoders import tried
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_no_item_is_alone_at_the_end(num_items: int, size: int, expected: list[i
     sizes: list[int] = []
     encoder = nn.Linear(3, 4)
     encoder.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
-    SequentialGradientSampler(encoder, micro_batch_size=size)(torch.randn(num_items, 3))
+    tried(SequentialGradientSampler(encoder, micro_batch_size=size))(torch.randn(num_items, 3))
     assert sizes == expected
     sizes.clear()
     with torch.no_grad():
@@ -41,7 +42,7 @@ def test_no_item_is_alone_at_the_end_of_what_is_sampled_or_of_the_others() -> No
     sampler = SequentialGradientSampler(
         encoder, micro_batch_size=3, forward_micro_batch_size=4, ratio=7 / 16, sampler=Block()
     )
-    sampler(torch.randn(16, 3)).sum().backward()
+    tried(sampler)(torch.randn(16, 3)).sum().backward()
     # Of 7 sampled items by three and 9 others by four; the sampled ones again.
     assert sorted(sizes) == sorted([3, 2, 2, 4, 3, 2, 3, 2, 2])
 

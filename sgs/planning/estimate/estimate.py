@@ -26,6 +26,7 @@ from sgs.planning.estimate.step_counter import CATEGORIES, ITEMS, PARAMETERS, St
 from sgs.planning.estimate.training_methods import METHODS, TrainingMethods
 from sgs.planning.estimate.watched_modules import WatchedEncoder
 from sgs.replay.random_numbers import RandomState, random_sources
+from sgs.replay.snapshot import Snapshot
 from sgs.sampler import SequentialGradientSampler
 
 CUDA_BLOCK = 512
@@ -144,7 +145,8 @@ def _count_parameters(counter: StepCounter, parts: tuple[Any, ...]) -> list[Tens
 @contextmanager
 def _states_restored(encoder: nn.Module) -> Iterator[None]:
     """Leave the caller's autocast and gradient modes inside, and restore random states after."""
-    sources = random_sources(encoder, [torch.device("cpu")])
+    held = Snapshot(dict(encoder.named_modules())).others.values()
+    sources = random_sources(held, [torch.device("cpu")])
     with (
         RandomState.capture(sources).restored(),
         _outside_autocast(),

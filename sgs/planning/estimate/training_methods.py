@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
+from sgs.call_history import CallHistory
 from sgs.items.arguments import CallArguments
 from sgs.items.shared import Shared
 from sgs.planning.estimate.fake_arguments import FakeArguments
@@ -19,7 +20,6 @@ from sgs.planning.estimate.step_counter import FEATURES, ITEMS, StepCounter, cal
 from sgs.planning.estimate.watched_modules import WatchedEncoder, WatchedStem
 from sgs.planning.estimate.worst_case_strategies import FirstItems, SpreadOut
 from sgs.sampler import SequentialGradientSampler
-from sgs.sizes import BudgetState
 
 METHODS = ("sgs", "naive", "checkpointed")
 
@@ -52,7 +52,7 @@ class TrainingMethods:
         sampler.micro_batch_size = sizes.micro_batch_size
         sampler.forward_micro_batch_size = sizes.forward_micro_batch_size
         sampler.kept_graphs = sizes.kept_graphs
-        sampler.budget_state = BudgetState()
+        sampler.history = CallHistory(has_tried_items=True)
         looks_at_features = bool(sampler.sampler.requires)
         spread_out = SpreadOut(sizes.forward_micro_batch_size)
         sampler.sampler = spread_out if looks_at_features else FirstItems()

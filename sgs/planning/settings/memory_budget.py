@@ -70,16 +70,16 @@ class MemoryBudget(AbstractBudget):
             observed = before.observed
             if before.key == key and before.search.smallest.num_items >= items.num_items:
                 # Only a backward tells what a step takes; evaluation keeps the sizes.
-                has_run = sampler.budget_state.num_backwards > before.num_backwards
+                has_run = sampler.history.num_backwards > before.num_backwards
                 if not has_run or not torch.is_grad_enabled():
                     return before
-                return before.corrected(_peak_bytes(items), sampler.budget_state.num_backwards)
+                return before.corrected(_peak_bytes(items), sampler.history.num_backwards)
         step = partial(estimate, items=MetaArguments.of(args, kwargs), autocast=_autocast_of(items))
         search = Search.within(self.memory, sampler, step, margin=MARGIN)
         search.limit = min(search.limit, observed.budget - observed.not_estimated)
         size = search.largest_size()
         sizes = size, search.largest_forward_size(size), 0
-        num_backwards = sampler.budget_state.num_backwards
+        num_backwards = sampler.history.num_backwards
         return BudgetPlan(*sizes, search(*sizes), search, key, observed, num_backwards, True)
 
 

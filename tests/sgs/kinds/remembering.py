@@ -108,7 +108,56 @@ def in_tensor(module: nn.Module, make: Callable[[], Tensor]) -> Tensor:
     return module.cache
 
 
+class HookedInFirstCall(nn.Module):
+    """A hook that scales the gradient is registered in the first call, on another module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 4)
+        self.is_hooked = False
+
+    def forward(self, items: Tensor) -> Tensor:
+        if not self.is_hooked:
+            scale = lambda module, inputs, outputs: (0.5 * inputs[0],)  # noqa: E731
+            self.second.register_full_backward_hook(scale)
+            self.is_hooked = True
+        return self.second(self.first(items).tanh())
+
+
+class Recorder(OneLayer):
+    """What it saw is kept in a list, a tensor and an object; nothing reads that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means: list[float] = []
+        self.total = torch.zeros(6, dtype=torch.float64)
+        self.seen = SimpleNamespace(count=0)
+
+    def forward(self, items: Tensor) -> Tensor:
+        self.means.append(float(items.mean()))
+        self.total += items.detach().sum(dim=0)
+        self.seen.count += len(items)
+        self.last = self.linear(items).tanh()
+        return self.last
+
+
+class StandardisedByFirstItems(OneLayer):
+    """The mean of the items that it sees first is subtracted from all: it couples the items."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor | None = None
+
+    def forward(self, items: Tensor) -> Tensor:
+        if self.mean is None:
+            self.mean = items.detach().mean(dim=0)
+        return self.linear(items - self.mean).tanh()
+
+
 REMEMBERING = {
+    "hooked_in_first_call": Kind(HookedInFirstCall, VECTORS),
+    "recorder": Kind(Recorder, VECTORS),
+    "standardised_by_first_items": Kind(StandardisedByFirstItems, VECTORS),
     "cached_in_dict": Kind(lambda: CachedIn({}, in_dict), VECTORS),
     "cached_in_nested_dict": Kind(lambda: CachedIn({"of weights": {}}, in_nested_dict), VECTORS),
     "average_outside": Kind(AverageOutside, VECTORS),
