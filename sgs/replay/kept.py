@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sgs.replay.sameness import are_equal, are_same, is_container, is_value, version_of
+from sgs.replay.sameness import FREQUENT, are_equal, are_same, is_container, is_value, version_of
 
 # The key for all of the content of a list, set, deque or tensor.
 WHOLE = object()
@@ -46,7 +46,7 @@ class Kept(NamedTuple):
     def is_changed(self, *, by_value: bool) -> bool:
         """Tell whether the content differs now."""
         now, before = self.held, self.content
-        if is_container(type(now)):
+        if type(now) in FREQUENT or is_container(type(now)):
             if len(now) != len(before) or not all(map(is_, now, before)):
                 return True
             return isinstance(now, dict) and not all(map(is_, now.values(), before.values()))

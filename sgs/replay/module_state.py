@@ -165,9 +165,11 @@ class ModuleState:
     @contextmanager
     def second_pass(self) -> Iterator[None]:
         """Let each micro-batch start from the state of the call, and leave no trace."""
+        moved = {id(kept.held): kept for kept in self.called.changes()}
+        self.changed |= moved
         # Not all changes have a version: those of running statistics and through `.data` have none.
         is_old = not (self.changed or self._running)
-        present = Snapshot(self._modules, earlier=self.called if is_old else None)
+        present = self.called if is_old else Snapshot(self._modules)
         self._stands, self._standing, self.num_calls = False, {}, 0
         try:
             yield
@@ -180,10 +182,10 @@ class ModuleState:
 
     def before_replay(self) -> None:
         """Prepare a micro-batch of the second pass."""
-        if self.num_calls < 2:
-            # What changed between the passes, and what the first call changed with gradients only.
-            self.changed |= {id(kept.held): kept for kept in self.called.changes()}
         self.num_calls += 1
+        if self.num_calls == 2:
+            # What the first call changed with gradients only.
+            self.changed |= {id(kept.held): kept for kept in self.called.changes()}
         self.rewind()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sgs.replay.kept import Kept
-from sgs.replay.sameness import PLAIN, has_attributes, is_container, is_value, version_of
+from sgs.replay.sameness import FREQUENT, PLAIN, has_attributes, is_container, is_value
 
 # Of every module: the values of parameters, and hooks that no call touches.
 SKIPPED = frozenset(name for name in vars(nn.Module()) if "dict_" in name) | {"_parameters"}
@@ -28,16 +28,14 @@ class Snapshot(dict[int, Kept]):
 
     Args:
         modules: The modules by name.
-        earlier: An earlier snapshot, whose copies of unchanged tensors are used again.
 
     Attributes:
         others: Other objects that were found, e.g. generators of random numbers, by their id.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], earlier: Snapshot | None = None) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self._modules = modules
-        self._earlier: Mapping[int, Kept] = earlier or {}
         # Nearly all containers are empty, and one look tells that they still are.
         self._empty: list[Any] = []
         self.others: dict[int, Any] = {}
@@ -49,11 +47,10 @@ class Snapshot(dict[int, Kept]):
                 kind: Any = type(value)
                 if kind in PLAIN or key in SKIPPED:
                     continue
-                if is_container(kind) and not value:
+                if not value if kind in FREQUENT else is_container(kind) and not value:
                     self._empty.append(value)
                 else:
                     self._add(value, name, key)
-        self._earlier = {}
 
     def _add(self, value: Any, path: str, key: Any) -> None:
         kind: Any = type(value)
@@ -65,18 +62,12 @@ class Snapshot(dict[int, Kept]):
             self._add_container(value, name, own)
         elif issubclass(kind, Tensor):
             if not issubclass(kind, nn.Parameter) and value.numel() <= LARGEST:
-                self._add_tensor(value, name, "")
+                self[id(value)] = Kept.of(value, name)
         elif not issubclass(kind, nn.Module):
             self._followed.add(id(value))
             self.others[id(value)] = value
             if has_attributes(kind):
                 self._add_object(vars(value), name)
-
-    def _add_tensor(self, tensor: Tensor, name: str, own: str) -> None:
-        earlier = self._earlier.get(id(tensor))
-        if earlier is None or earlier.version != version_of(tensor):
-            earlier = Kept.of(tensor, name, own)
-        self[id(tensor)] = earlier
 
     def _add_object(self, attributes: dict[str, Any], name: str) -> None:
         """Add the attributes of an object, if it holds no other: it could be left half restored."""
@@ -97,7 +88,7 @@ class Snapshot(dict[int, Kept]):
             self[id(value)] = Kept.of(value, name, own)
         for key, item in items:
             if own == "_buffers" and isinstance(item, Tensor):
-                self._add_tensor(item, f"{name}.{key}" if name else str(key), own)
+                self[id(item)] = Kept.of(item, f"{name}.{key}" if name else str(key), own)
             elif not own:
                 self._add(item, name, key)
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from sgs.distributed import is_sharded
 from sgs.replay.sameness import are_equal, version_of
 
+NONE: list[int] = []
+
 
 class UnchangedValues:
     """Refuses changes of the values of some tensors, and hooks that are registered on them.
@@ -91,8 +93,8 @@ class UnchangedValues:
 
 
 def _hooks_of(tensor: Tensor) -> list[int]:
-    after = getattr(tensor, "_post_accumulate_grad_hooks", None)
-    return [*(tensor._backward_hooks or ()), *(after or ())]
+    before, after = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
+    return [*(before or ()), *(after or ())] if before or after else NONE
 
 
 def _is_kept(tensor: Tensor, copy: Tensor) -> bool:
