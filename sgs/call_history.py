@@ -15,12 +15,10 @@ class CallHistory:
         chosen: The sizes of the last call that trains, if a budget chose them.
         num_backwards: How many backward passes have ended.
         has_tried_items: Whether a call has tried whether items interact.
-        trained: Names of the parameters that ever had a gradient.
         changed: Names of the state of modules that calls have changed.
     """
 
     chosen: Sizes | None = None
     num_backwards: int = 0
     has_tried_items: bool = False
-    trained: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)

@@ -33,7 +33,7 @@ class EncoderCalls:
         items: The arguments of the user's call.
         stem: The frozen layers in front of the encoder, if any.
         history: What the sampler remembers of its calls.
-        couples_items: Whether BatchNorm layers in training mode couple the items of a micro-batch.
+        checks_items: Whether an encoder whose items interact is refused.
 
     Attributes:
         items: The arguments of the user's call.
@@ -48,23 +48,22 @@ class EncoderCalls:
         stem: FrozenStem | None,
         history: CallHistory,
         *,
-        couples_items: bool,
+        checks_items: bool,
     ) -> None:
-        self.items, self._history = items, history
+        self.items = items
         self._encoder, self._stem = encoder, stem
         device = None if stem is None else stem.cache_device
         self._cache = StemCache(items.num_items, device=device)
         self._parameters = CalledParameters(encoder)
         self._gradients = ArgumentGradients(items)
         watched, named = with_stem(encoder, stem), self._parameters.by_name
-        self.circumstances = Circumstances(watched, named, items.tensors, couples_items)
+        self.circumstances = Circumstances(watched, named, items.tensors)
         self.encoded, self._kept = list[EncodedMicroBatch](), set[MicroBatch]()
         self._fetches: Generator[list[Any]] = items.prefetched([])
         self._aliases: Sequence[Tensor | None] = []
         self._num_missing = 0
-        self._trials = Trials(
-            encoder, items, stem, history, self.circumstances, is_allowed=not self.are_sharded
-        )
+        options = self.circumstances, not self.are_sharded, checks_items
+        self._trials = Trials(encoder, items, stem, history, *options)
         self._states, self._are_leaves_checked = RandomStates(), False
 
     @property
@@ -118,6 +117,7 @@ class EncoderCalls:
             outputs = call_noted(self._encoder, self.items, index, args, kwargs)
             self._parameters.refuse_hooks()
             state, drew = self._states.after_call(before)
+            outputs = self._trials.spare(outputs)
             leaves = pytree.tree_leaves(outputs)
             if self._trials.differs(index, spare, start, leaves):
                 self._drop_graphs()
@@ -160,6 +160,7 @@ class EncoderCalls:
         graph = self.replay(micro_batch, [] if self._stem else next(self._fetches))
         if not self._are_leaves_checked:
             self._refuse_other_leaves(graph)
+            self._parameters.refuse_hooks()
             self._are_leaves_checked = True
         return graph
 
@@ -190,10 +191,9 @@ class EncoderCalls:
         """Add the gradients of the items of a micro-batch, after its backward."""
         self._gradients.add(micro_batch.index, graph.cuts)
 
-    def gradients(self, *, is_partial: bool) -> list[Tensor | None]:
-        """Return the gradient of each of `inputs`; `is_partial` tells that items were left out."""
-        trained = self._parameters.gradients(self._history.trained, is_partial=is_partial)
-        return [*trained, *self._gradients.take()]
+    def gradients(self) -> list[Tensor | None]:
+        """Return the gradient of each of `inputs`, summed over the second pass."""
+        return [*self._parameters.gradients(), *self._gradients.take()]
 
 
 def _is_trained(output: Any) -> bool:

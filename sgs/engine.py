@@ -109,8 +109,7 @@ class TwoPasses:
                 # Calls of a sharded encoder wait for the other processes, which may see no error.
                 replay = None if self._calls.are_sharded else self._replayed_outputs
                 self._check.verify(compared, replay=replay)
-        is_partial = len(subset.positions) < self._calls.items.num_items
-        return self._calls.gradients(is_partial=is_partial)
+        return self._calls.gradients()
 
     def _repeats(self, subset: Subset) -> list[EncodedMicroBatch]:
         return repeats_of(

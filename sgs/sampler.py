@@ -189,7 +189,7 @@ class SequentialGradientSampler(Options):
             check_replay=self.check_replay,
             on_draw=partial(setattr, self, "last_index"),
             history=self.history,
-            tries_items=self.check_replay is not False and not self.allow_batch_norm,
+            checks_items=self.check_replay is not False and not self.allow_batch_norm,
         )
 
     def _choose_sizes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ class TrainingCall:
         check_replay: The option of `SequentialGradientSampler`.
         on_draw: Called after the first pass with `index`. With a gradient-guided strategy that is
             still None, and each backward calls it again.
-        tries_items: Whether the first call with several micro-batches tries whether items interact.
+        checks_items: Whether an encoder whose items interact is refused.
         history: What the sampler remembers of its calls.
 
     Attributes:
@@ -51,7 +51,7 @@ class TrainingCall:
         draw: SubsetDraw,
         check_replay: bool | float,
         on_draw: Callable[[Tensor | None], None],
-        tries_items: bool,
+        checks_items: bool,
         history: CallHistory,
     ) -> None:
         self.items = items
@@ -63,8 +63,7 @@ class TrainingCall:
         # Whether each backward draws its own subset, from its gradients.
         self._draws_late = False
         couples_items = bool(coupled_batch_norm(with_stem(encoder, stem)))
-        history.has_tried_items |= not tries_items
-        calls = EncoderCalls(encoder, items, stem, history, couples_items=couples_items)
+        calls = EncoderCalls(encoder, items, stem, history, checks_items=checks_items)
         self.inputs = calls.inputs
         self._passes = TwoPasses(
             calls,

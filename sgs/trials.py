@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from sgs.call_history import CallHistory
 from sgs.items.arguments import CallArguments
 from sgs.items.frozen_stem import FrozenStem, run_stem
 from sgs.micro_batches import MicroBatch
-from sgs.replay.circumstances import Circumstances
+from sgs.replay.circumstances import Circumstances, is_compiled
 from sgs.replay.interaction import Repeatable, bytes_per_number
 from sgs.replay.random_numbers import ConstantRandomNumbers, RandomState
 
@@ -34,6 +34,7 @@ class Trials:
         history: What the sampler remembers of its calls.
         circumstances: The state at the time of the call.
         is_allowed: Whether this process may call the encoder more often than others do.
+        checks_items: Whether an encoder whose items interact is refused.
     """
 
     def __init__(
@@ -43,27 +44,33 @@ class Trials:
         stem: FrozenStem | None,
         history: CallHistory,
         circumstances: Circumstances,
-        *,
         is_allowed: bool,
+        checks_items: bool,
     ) -> None:
         self._encoder, self._items, self._stem = encoder, items, stem
         self._history, self._circumstances = history, circumstances
-        self._is_allowed = is_allowed
+        self._is_allowed, self._checks_items = is_allowed, checks_items
         self._tries_items = self._is_single = False
 
     def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
         """Look at the micro-batches of the first pass."""
         self._is_single = len(micro_batches) == 1
         has_several = len(micro_batches) > 1 and len(micro_batches[0].index) > 1
-        self._tries_items = self._is_allowed and has_several and not self._history.has_tried_items
+        self._tries_items = (
+            self._is_allowed
+            and self._checks_items
+            and has_several
+            and not self._history.has_tried_items
+        )
 
-    def spare(self, fetched: list[Any]) -> list[Any]:
-        """Return a copy of fetched rows if they may be needed again.
+    def spare(self, tree: Any) -> Any:
+        """Return a copy of tensors if the encoder may be called again with the same micro-batch.
 
-        The encoder may change its arguments in place, and a source is not asked again.
+        It may change its arguments in place, and a source is not asked again. It may also return
+        the same memory in each call.
         """
-        is_needed = self._tries_items or self._circumstances.modules.changed
-        return pytree.tree_map(torch.clone, fetched) if is_needed else fetched
+        is_needed = self._tries_items or self._is_single or self._circumstances.modules.changed
+        return pytree.tree_map_only(Tensor, torch.clone, tree) if is_needed else tree
 
     def differs(
         self,
@@ -86,17 +93,17 @@ class Trials:
         """
         again = partial(self._again, index, fetched, start)
         width = bytes_per_number(self._circumstances.dtypes)
-        run = Repeatable(outputs, len(index), again, width)
+        run = Repeatable(outputs, len(index), again, width, self._checks_items)
         modules, values = self._circumstances.modules, self._circumstances.values
         is_first = modules.num_calls == 0
         differs = self._circumstances.after_first(run if self._is_allowed else None)
-        if is_first and not self._history.changed.issuperset(names := modules.names()):
+        if is_first and not self._history.changed.issuperset(names := modules.changed_names()):
             # A first call may set its parameters through .data, which no version tells.
             values.copy()
             self._history.changed.update(names)
             if self._is_single and self._is_allowed:
                 modules.as_called_first(run).agrees()
-        if self._tries_items:
+        if self._tries_items and run.can_tell():
             modules.refuse_interaction(run)
             self._tries_items, self._history.has_tried_items = False, True
         return differs
@@ -110,17 +117,34 @@ class Trials:
         is_constant: bool,
     ) -> list[Any] | None:
         """Encode some items of a micro-batch again, see `Repeatable.again`."""
+        end = self._circumstances.random_state()
+        outputs, drawn = self._encode(index, fetched, start, items, nullcontext)
+        self._circumstances.values.check_copies()
+        if outputs is None or not is_constant:
+            return None if drawn.differs_from(end) else outputs
+        found = drawn.drawn_since(start)
+        if not found:
+            return outputs
+        # Those of Python and NumPy cannot be replaced, and no operation of a compiled encoder.
+        if any(source.is_shared for source in found) or is_compiled(self._encoder):
+            return None
+        return self._encode(index, fetched, start, items, ConstantRandomNumbers)[0]
+
+    def _encode(
+        self,
+        index: Tensor,
+        fetched: Sequence[Any],
+        start: RandomState,
+        items: Tensor,
+        constants: Callable[[], Any],
+    ) -> tuple[list[Any] | None, RandomState]:
+        """Return the features of some items, None if the encoder failed, and the state after."""
         fetched = pytree.tree_map(lambda x: x[items.to(x.device)], fetched)
         args, kwargs, _ = self._items.take(index[items], fetched=fetched)
-        end = self._circumstances.random_state()
-        constants: Any = ConstantRandomNumbers if is_constant else nullcontext
-        with torch.no_grad(), start.restored(), constants():
-            try:
+        with torch.no_grad(), start.restored():
+            outputs = None
+            # The encoder may refuse items in another order, which says nothing.
+            with suppress(Exception), constants():
                 args, kwargs = run_stem(self._stem, args, kwargs)
-                outputs = self._encoder(*args, **kwargs)
-            except Exception:
-                # The encoder may refuse items in another order, which says nothing.
-                return None
-            drew_others = end.without_undrawn()[1]
-        self._circumstances.values.check_copies()
-        return None if drew_others and not is_constant else pytree.tree_leaves(outputs)
+                outputs = pytree.tree_leaves(self._encoder(*args, **kwargs))
+            return outputs, self._circumstances.random_state()

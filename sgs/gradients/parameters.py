@@ -103,31 +103,20 @@ class CalledParameters:
         for found in self._sums.values():
             found.restart()
 
-    def gradients(self, trained: set[str], *, is_partial: bool) -> list[Tensor | None]:
+    def gradients(self) -> list[Tensor | None]:
         """Return the gradient of each of `trainable`, collected on its alias.
 
-        NOTE [ None or zeros ]
-        Parameters without a gradient get None, as in a naive graph. If items were left out, some of
-        these may use the parameter, and its gradient would be zeros in the naive graph. Where it
-        has had a gradient before, it gets zeros, so that an optimizer treats it as in naive
-        training. With several processes all get zeros, because every process must take part in the
-        reduction of every parameter.
-
-        Args:
-            trained: Names of the parameters that had a gradient in earlier calls; extended.
-            is_partial: Whether items were left out.
+        Parameters without a gradient get None, as in a naive graph, also where only items that were
+        left out use them: others cannot be told from those that no item uses. With several
+        processes they get zeros, because every process must take part in the reduction of every
+        parameter.
         """
-        names = {id(parameter): name for name, parameter in self.by_name.items()}
-        gradients: list[Tensor | None] = []
-        for parameter in self.trainable:
-            found, name = self._sums.get(id(parameter)), names[id(parameter)]
-            gradient = None if found is None else found.take()
-            if gradient is not None:
-                trained.add(name)
-            elif is_distributed() or (is_partial and name in trained):
-                gradient = None if is_sharded(parameter) else torch.zeros_like(parameter)
-            gradients.append(gradient)
-        return gradients
+        sums = [self._sums.get(id(parameter)) for parameter in self.trainable]
+        gradients = [None if found is None else found.take() for found in sums]
+        if not is_distributed():
+            return gradients
+        found = zip(gradients, self.trainable, strict=True)
+        return [torch.zeros_like(p) if g is None and not is_sharded(p) else g for g, p in found]
 
 
 def _set(places: Iterable[tuple[nn.Module, str, Any]]) -> None:

@@ -28,7 +28,6 @@ class Circumstances:
         encoder: The encoder, before its call.
         parameters: Its parameters by name.
         tensors: The tensors among the arguments of the call.
-        couples_items: Whether BatchNorm layers in training mode couple the items of a micro-batch.
 
     Attributes:
         dtypes: The precisions that the encoder may compute in.
@@ -41,10 +40,9 @@ class Circumstances:
         encoder: nn.Module,
         parameters: Mapping[str, Tensor],
         tensors: Sequence[Tensor],
-        couples_items: bool = False,
     ) -> None:
         modules, running = modules_of(encoder), batch_norm_buffers(encoder)
-        self.modules = ModuleState(modules, running, couples_items)
+        self.modules = ModuleState(modules, running)
         devices = _involved_devices(modules.values(), tensors)
         self._sources = random_sources(self.modules.called.others.values(), devices)
         self._autocast = Autocast.capture(devices)
@@ -96,6 +94,12 @@ class Circumstances:
         self.modules.before_replay()
         with self._autocast.restored(), random_state.restored():
             yield
+
+
+def is_compiled(encoder: nn.Module) -> bool:
+    """Tell whether a part of an encoder was compiled."""
+    modules = modules_of(encoder).values()
+    return any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in modules)
 
 
 def _involved_devices(

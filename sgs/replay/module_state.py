@@ -34,7 +34,6 @@ class ModuleState:
         modules: The modules by name, before the call.
         running: Running statistics of BatchNorm layers in training mode. They follow all
             micro-batches of the first pass.
-        couples_items: Whether these layers couple the items of a micro-batch.
 
     Attributes:
         called: The state at the time of the call.
@@ -42,10 +41,8 @@ class ModuleState:
         num_calls: The calls of the present pass.
     """
 
-    def __init__(
-        self, modules: Mapping[str, nn.Module], running: Collection[Tensor], couples_items: bool
-    ) -> None:
-        self._modules, self._couples_items = modules, couples_items
+    def __init__(self, modules: Mapping[str, nn.Module], running: Collection[Tensor]) -> None:
+        self._modules = modules
         self.called = Snapshot(modules)
         self._running = [self.called[id(x)] for x in running]
         self.changed: dict[int, Kept] = {}
@@ -60,16 +57,16 @@ class ModuleState:
         found = [x for x in self.called.changes(by_value=True) if id(x.held) not in running]
         self.changed |= {id(kept.held): kept for kept in found}
         modules = [(kept, kept.content) for kept in found if kept.own == "_modules"]
-        if names := self.names(_differences(modules)):
+        if names := _names(_differences(modules)):
             raise RuntimeError(
                 f"the encoder added, replaced or removed its modules {names[:3]} in its forward "
                 "pass. Build them before; if its first call does so, call it on one item before."
             )
 
-    def names(self, changes: Iterable[Change] | None = None) -> list[str]:
-        """Return the names of some changes; of all since the call if None."""
+    def changed_names(self) -> set[str]:
+        """Return the names of the attributes, buffers and containers that calls have changed."""
         found = _differences((kept, kept.content) for kept in self.changed.values())
-        return sorted(kept.label(key) for kept, key in (found if changes is None else changes))
+        return {kept.label(key) if kept.own else kept.name for kept, key in found}
 
     def rewind(self) -> None:
         """Put back what calls have changed, before the next call."""
@@ -103,11 +100,7 @@ class ModuleState:
             raise error
 
     def after_first(self, run: Repeatable | None) -> bool:
-        """Note what a micro-batch of the first pass changed; tell if another one may differ.
-
-        Raises:
-            RuntimeError: If it replaced modules, or items interact through what it left.
-        """
+        """Note what a micro-batch of the first pass changed; tell if another one may differ."""
         self.num_calls += 1
         if self.num_calls == 1:
             self._note_changes()
@@ -127,20 +120,24 @@ class ModuleState:
         unsettled = [(kept, key) for kept, key in differing if kept.was_set(key)]
         if run is None:
             # A tensor may go on from call to call. If features depend on it, `check_replay` tells.
-            self._stand((kept, k) for kept, k in unsettled if isinstance(kept.value(k), Tensor))
+            self._stands = any(isinstance(kept.value(key), Tensor) for kept, key in unsettled)
             unsettled = [(kept, key) for kept, key in unsettled if kept.own == "_buffers"]
         else:
-            if differing and not self._couples_items:
-                self.refuse_interaction(run, through=self.names(differing))
+            if differing and run.checks_items:
+                self.refuse_interaction(run, through=_names(differing))
             _put(left)
             if run.agrees():
                 self._stands = True
                 return
-            # The rest may be what features depend on, e.g. an iteration of weights.
+            # The rest may be what features depend on, e.g. an iteration of weights. What was set
+            # once would be set again, which only the items tell.
+            again = {(id(kept.held), key) for kept, key in _differences(left)}
+            is_set_once = any((id(kept.held), key) not in again for kept, key in differing)
             _put(left)
-            self._stand(differing)
+            for kept, key in differing:
+                self._standing.setdefault(id(kept.held), set()).add(key)
             self.rewind()
-            agrees = run.num_items > 1 and run.agrees()
+            agrees = (run.can_tell() or not is_set_once) and run.agrees()
             self._standing = self._standing if agrees else {}
             if agrees:
                 return
@@ -148,14 +145,10 @@ class ModuleState:
         if unsettled:
             _restore(self.changed.values())
             raise RuntimeError(
-                f"the encoder's {self.names(unsettled)[:3]} change differently in each micro-batch,"
+                f"the encoder's {_names(unsettled)[:3]} change differently in each micro-batch,"
                 " and its features depend on them, so items interact through them, and the result "
                 "differs from that of one call. Put the modules that own them into eval mode."
             )
-
-    def _stand(self, changes: Iterable[Change]) -> None:
-        for kept, key in changes:
-            self._standing.setdefault(id(kept.held), set()).add(key)
 
     def end_first_pass(self) -> None:
         """Note what the whole pass has left."""
@@ -196,6 +189,10 @@ def _differences(contents: Iterable[tuple[Kept, Any]]) -> list[Change]:
 def _put(contents: Iterable[tuple[Kept, Any]]) -> None:
     for kept, content in contents:
         kept.write(content)
+
+
+def _names(changes: Iterable[Change]) -> list[str]:
+    return sorted(kept.label(key) for kept, key in changes)
 
 
 def _restore(found: Iterable[Kept]) -> None:

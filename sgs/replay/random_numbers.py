@@ -120,6 +120,15 @@ class RandomState:
         kept = tuple(entry for entry, drew in pairs if drew or not entry[0].is_shared)
         return RandomState(kept), any(drawn)
 
+    def drawn_since(self, earlier: RandomState) -> list[RandomSource]:
+        """Return the sources whose state differs from an earlier one of all sources."""
+        pairs = zip(self.states, earlier.states, strict=True)
+        return [source for (source, now), (_, then) in pairs if not _are_equal(now, then)]
+
+    def differs_from(self, other: RandomState) -> bool:
+        """Tell whether any source has another state."""
+        return bool(self.drawn_since(other))
+
     @contextmanager
     def restored(self) -> Iterator[None]:
         """Draw the same random numbers again inside; restore the caller's states at the end."""
@@ -153,16 +162,27 @@ class RandomStates:
 
 
 class ConstantRandomNumbers(TorchDispatchMode):
-    """Replaces the random numbers of torch by constants inside, and dropout by nothing."""
+    """Replaces torch's random numbers by constants inside, and dropout by nothing.
+
+    Operations that draw numbers for tensors, e.g. attention with dropout, still compute with these.
+    """
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Call an operation."""
-        found = function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in function.tags:
-            return found
-        if function is torch.ops.aten.native_dropout.default:
-            return args[0].clone(), torch.ones_like(found[1])
+            return function(*args, **kwargs)
+        names = [argument.name for argument in function._schema.arguments]
+        chances = [i for i, name in enumerate(names) if name in ("dropout_p", "dropout")]
+        if chances:
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            return function(**{**given, names[chances[0]]: 0.0})
+        found = function(*args, **kwargs)
+        is_in_place = function._schema.name.endswith("_")
+        if args and isinstance(args[0], Tensor) and not is_in_place:
+            value = args[0].clone()
+            return (value, torch.ones_like(found[1])) if isinstance(found, tuple) else value
         pytree.tree_map_only(Tensor, lambda x: x.fill_(0.5 if x.is_floating_point() else 0), found)
         return found

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,81 @@ def test_features_that_are_equal_by_chance_are_accepted() -> None:
     """Such as classes, or those of a last layer of zeros."""
     sampler_of(Encoder(lambda hidden: hidden * 0))(ITEMS)
     sampler_of(Encoder(lambda hidden: hidden * (hidden * 0 + 1).round()))(ITEMS.sign())
+
+
+class OfClips(nn.Module):
+    """A transformer layer that reads the clips as time, since `batch_first=True` was forgotten."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(6, 2, 12, dropout=dropout)
+
+    def forward(self, items: Tensor) -> Tensor:
+        return self.layer(items[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("mode", [True, False])
+def test_attention_over_items_is_refused(dropout: float, mode: bool) -> None:
+    with pytest.raises(RuntimeError, match="items interact"):
+        sampler_of(OfClips(dropout).train(mode))(ITEMS)
+
+
+def test_equal_items_tell_nothing_and_the_next_call_tries_again() -> None:
+    sampler = sampler_of(Encoder(functional_batch_norm))
+    sampler(torch.ones(8, 6))
+    with pytest.raises(RuntimeError, match="items interact"):
+        sampler(ITEMS)
+
+
+def test_one_large_channel_hides_no_interaction() -> None:
+    def beside_a_large_channel(hidden: Tensor) -> Tensor:
+        return torch.cat([1e-3 * (hidden - hidden.mean(dim=0)), 1e4 + hidden], dim=1)
+
+    with pytest.raises(RuntimeError, match="items interact"):
+        sampler_of(Encoder(beside_a_large_channel))(ITEMS)
+
+
+def test_random_numbers_of_numpy_after_sorting_are_accepted() -> None:
+    def jittered(hidden: Tensor) -> Tensor:
+        order = hidden[:, 0].argsort()
+        drawn = torch.from_numpy(np.random.rand(len(order), 1)).to(hidden)  # noqa: NPY002
+        return (hidden[order] * drawn)[order.argsort()]
+
+    for _ in range(3):
+        sampler_of(Encoder(jittered))(torch.randn(8, 6)).sum().backward()
+
+
+def test_a_compiled_encoder_stays_compiled() -> None:
+    calls: list[int] = []
+
+    def backend(graph: Any, examples: Any) -> Any:
+        return lambda *args: calls.append(1) or graph(*args)
+
+    def sorted_dropout(hidden: Tensor) -> Tensor:
+        order = hidden.detach()[:, 0].argsort()
+        return F.dropout(hidden[order], 0.3)[order.argsort()]
+
+    sampler = sampler_of(torch.compile(Encoder(sorted_dropout), backend=backend))
+    counts = []
+    for _ in range(3):
+        calls.clear()
+        sampler(ITEMS).sum().backward()
+        counts.append(len(calls))
+    assert counts[1] == counts[2] == 4
+
+
+def test_memory_that_the_encoder_returns_again_is_not_overwritten() -> None:
+    class Static(nn.Linear):
+        def forward(self, items: Tensor) -> Tensor:
+            output = super().forward(items)
+            if torch.is_grad_enabled():
+                return output
+            return memory[: len(items)].copy_(output)
+
+    memory, encoder = torch.empty(8, 4), Static(6, 4)
+    features = sampler_of(encoder, ratio=0.4)(ITEMS)
+    torch.testing.assert_close(features, encoder(ITEMS))
 
 
 def test_an_encoder_that_fails_on_other_items_is_accepted() -> None:

@@ -77,7 +77,7 @@ def test_only_the_states_that_were_drawn_from_are_kept() -> None:
         sampler = SequentialGradientSampler(case.make(), micro_batch_size=4)
         items = sampler.items_of(sampler.encoder, (case.items(NUM_ITEMS),), {})
         history = CallHistory(has_tried_items=True)
-        calls = EncoderCalls(sampler.encoder, items, None, history, couples_items=False)
+        calls = EncoderCalls(sampler.encoder, items, None, history, checks_items=False)
         TwoPasses(calls, micro_batch_size=4, couples_items=False, check_replay=True).encode(
             [MicroBatch(index, may_repeat=True) for index in GROUPS]
         )
