@@ -201,12 +201,6 @@ EXCEPTIONS: dict[str, dict[str, Outcome]] = {
     "DDP": {"parameter_hook_unused": Exact()},
     "DDP of the encoder": {"parameter_hook_unused": Exact()},
     "FSDP2": {
-        "instance_norm_with_statistics": Refused(
-            INTERACT,
-            "its statistics follow the items, and with shards no micro-batch is encoded again to "
-            "see whether features depend on them",
-        ),
-        "average_outside": Refused(OTHER_FEATURES, "carries values of the items from call to call"),
         "parameter_hook_unused": Exact(),
         "clamped_weight": Undefined("scalars are not sharded", "doesn't support scalar parameters"),
         "embedding_sparse": Undefined("sparse gradients are not reduced", "SparseCPU"),
