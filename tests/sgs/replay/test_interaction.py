@@ -236,7 +236,7 @@ def test_nothing_is_left_by_the_trial() -> None:
 def test_state_that_only_other_items_change_is_not_left_by_the_trial() -> None:
     class Notes(nn.Linear):
         def forward(self, items: Tensor) -> Tensor:
-            if items[0, 0] == 2:  # which comes first in the trial only
+            if items[2, 0] == 0:  # which comes third in the trial only
                 self.was_tried = True
             return super().forward(items)
 
