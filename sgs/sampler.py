@@ -36,7 +36,7 @@ class SequentialGradientSampler(Options):
     The gradients equal those of the direct call when `ratio=1`, items do not interact inside the
     encoder, and the encoder is deterministic given its random state. When `ratio < 1` they equal
     those with the feature gradients of unsampled items set to zero, and the others weighted. The
-    first call tries whether items interact, by one more encoder call (docs/exactness.md).
+    first call tries whether items interact, by two more encoder calls (docs/exactness.md).
 
     Call it with the encoder's arguments. Every tensor in them, also inside lists and dicts, holds
     one entry per item, and so does every `Source`, whose items are fetched by micro-batch. Wrap

@@ -62,13 +62,12 @@ class TrainingCall:
         self._history = history
         # Whether each backward draws its own subset, from its gradients.
         self._draws_late = False
-        couples_items = bool(coupled_batch_norm(with_stem(encoder, stem)))
         calls = EncoderCalls(encoder, items, stem, history, checks_items=checks_items)
         self.inputs = calls.inputs
         self._passes = TwoPasses(
             calls,
             micro_batch_size=sizes.micro_batch_size,
-            couples_items=couples_items,
+            couples_items=bool(coupled_batch_norm(with_stem(encoder, stem))),
             check_replay=check_replay,
         )
 

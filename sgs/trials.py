@@ -51,6 +51,7 @@ class Trials:
         self._history, self._circumstances = history, circumstances
         self._is_allowed, self._checks_items = is_allowed, checks_items
         self._tries_items = self._is_single = False
+        self._width = bytes_per_number(circumstances.dtypes)
 
     def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
         """Look at the micro-batches of the first pass."""
@@ -92,8 +93,7 @@ class Trials:
             ValueError: If an output holds no items.
         """
         again = partial(self._again, index, fetched, start)
-        width = bytes_per_number(self._circumstances.dtypes)
-        run = Repeatable(outputs, len(index), again, width, self._checks_items)
+        run = Repeatable(outputs, len(index), again, self._width, self._checks_items)
         modules, values = self._circumstances.modules, self._circumstances.values
         is_first = modules.num_calls == 0
         differs = self._circumstances.after_first(run if self._is_allowed else None)
@@ -121,7 +121,7 @@ class Trials:
         outputs, drawn = self._encode(index, fetched, start, items, nullcontext)
         self._circumstances.values.check_copies()
         if outputs is None or not is_constant:
-            return None if drawn.differs_from(end) else outputs
+            return None if drawn.drawn_since(end) else outputs
         found = drawn.drawn_since(start)
         if not found:
             return outputs

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgs.replay.feature_check import absolute_difference
+from sgs.replay.sameness import absolute_difference
 
 # Keyed by bytes per number: the largest relative error that counts as exact; and a floor, relative
 # to the largest gradient, below which gradients are only rounding, e.g. of a key bias below

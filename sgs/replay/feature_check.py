@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Complex, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sgs.items.features import is_differentiable
 from sgs.replay.interaction import bytes_per_number
+from sgs.replay.sameness import absolute_difference
 
 # Keyed by bytes per number. First the largest allowed difference, relative to the largest number of
 # a slice: well above the rounding between kernels for different batch sizes (on the CPU at most
@@ -145,18 +146,6 @@ def _difference(got: Tensor, expected: Tensor, scales: Sequence[Tensor]) -> Floa
 
 def _is_comparable(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and is_differentiable(leaf) and leaf.numel() > 0
-
-
-def absolute_difference(
-    got: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
-    expected: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
-) -> Float[Tensor, "*shape"]:
-    """Return the absolute difference of each number from the expected one.
-
-    It is 0 for equal infinities and for NaN in both, and infinite for NaN in one.
-    """
-    equal = (got == expected) | (got.isnan() & expected.isnan())
-    return (got - expected).abs().nan_to_num(nan=torch.inf).masked_fill(equal, 0)
 
 
 def _scales(rows: Tensor, *, smallest: float) -> list[Tensor]:

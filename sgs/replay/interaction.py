@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgs.replay.sameness import are_equal
+from sgs.replay.sameness import absolute_difference, are_equal
 
 # Keyed by bytes per number. The same kernels run on the same shapes, so that only other items or
 # the order of atomic additions make a difference.
@@ -132,6 +132,4 @@ def are_close(a: Any, b: Tensor, width: int) -> bool:
     sizes = torch.where(b.isfinite(), b.abs(), 0).flatten(0, max(b.ndim - 2, 0))
     scale = sizes.amax(0) if b.ndim > 1 else sizes.amax()
     scale = scale.maximum(1e-6 * sizes.amax()).clamp(min=torch.finfo(b.dtype).tiny)
-    is_same = (a == b) | (a.isnan() & b.isnan())
-    difference = (a - b).abs().nan_to_num(nan=torch.inf).masked_fill(is_same, 0)
-    return bool((difference <= TOLERANCE[width] * scale).all())
+    return bool((absolute_difference(a, b) <= TOLERANCE[width] * scale).all())

@@ -55,13 +55,16 @@ class ModuleState:
     def _note_changes(self) -> None:
         running = {id(kept.held) for kept in self._running}
         found = [x for x in self.called.changes(by_value=True) if id(x.held) not in running]
-        self.changed |= {id(kept.held): kept for kept in found}
+        self._add(found)
         modules = [(kept, kept.content) for kept in found if kept.own == "_modules"]
         if names := _names(_differences(modules)):
             raise RuntimeError(
                 f"the encoder added, replaced or removed its modules {names[:3]} in its forward "
                 "pass. Build them before; if its first call does so, call it on one item before."
             )
+
+    def _add(self, found: Iterable[Kept]) -> None:
+        self.changed |= {id(kept.held): kept for kept in found}
 
     def changed_names(self) -> set[str]:
         """Return the names of the attributes, buffers and containers that calls have changed."""
@@ -137,10 +140,9 @@ class ModuleState:
             for kept, key in differing:
                 self._standing.setdefault(id(kept.held), set()).add(key)
             self.rewind()
-            agrees = (run.can_tell() or not is_set_once) and run.agrees()
-            self._standing = self._standing if agrees else {}
-            if agrees:
+            if (run.can_tell() or not is_set_once) and run.agrees():
                 return
+            self._standing = {}
             _put(present)
         if unsettled:
             _restore(self.changed.values())
@@ -158,8 +160,7 @@ class ModuleState:
     @contextmanager
     def second_pass(self) -> Iterator[None]:
         """Let each micro-batch start from the state of the call, and leave no trace."""
-        moved = {id(kept.held): kept for kept in self.called.changes()}
-        self.changed |= moved
+        self._add(self.called.changes())
         # Not all changes have a version: those of running statistics and through `.data` have none.
         is_old = not (self.changed or self._running)
         present = self.called if is_old else Snapshot(self._modules)
@@ -178,7 +179,7 @@ class ModuleState:
         self.num_calls += 1
         if self.num_calls == 2:
             # What the first call changed with gradients only.
-            self.changed |= {id(kept.held): kept for kept in self.called.changes()}
+            self._add(self.called.changes())
         self.rewind()
 
 

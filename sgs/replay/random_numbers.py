@@ -125,10 +125,6 @@ class RandomState:
         pairs = zip(self.states, earlier.states, strict=True)
         return [source for (source, now), (_, then) in pairs if not _are_equal(now, then)]
 
-    def differs_from(self, other: RandomState) -> bool:
-        """Tell whether any source has another state."""
-        return bool(self.drawn_since(other))
-
     @contextmanager
     def restored(self) -> Iterator[None]:
         """Draw the same random numbers again inside; restore the caller's states at the end."""

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import ProxyTypes
 
 import torch
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 PLAIN = frozenset((NoneType, bool, int, float, str))
@@ -32,6 +33,18 @@ def are_equal(a: Tensor, b: Tensor) -> bool:
         return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
     except (NotImplementedError, RuntimeError):  # e.g. sparse, nested, meta or sub-byte tensors
         return True
+
+
+def absolute_difference(
+    got: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+    expected: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+) -> Float[Tensor, "*shape"]:
+    """Return the absolute difference of each number from the expected one.
+
+    It is 0 for equal infinities and for NaN in both, and infinite for NaN in one.
+    """
+    equal = (got == expected) | (got.isnan() & expected.isnan())
+    return (got - expected).abs().nan_to_num(nan=torch.inf).masked_fill(equal, 0)
 
 
 def are_same(a: Any, b: Any) -> bool:

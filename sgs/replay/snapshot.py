@@ -56,8 +56,7 @@ class Snapshot(dict[int, Kept]):
         kind: Any = type(value)
         if kind in PLAIN or id(value) in self or id(value) in self._followed:
             return
-        own = key if key in OWN else ""
-        name = path if own else f"{path}.{key}" if path else str(key)
+        name, own = _place(path, key)
         if is_container(kind) or issubclass(kind, tuple):
             self._add_container(value, name, own)
         elif issubclass(kind, Tensor):
@@ -106,7 +105,12 @@ class Snapshot(dict[int, Kept]):
                     if id(x) in filled and key not in SKIPPED:
                         empty: Any = {} if isinstance(x, dict) else set()
                         empty = [] if isinstance(x, list | deque) else empty
-                        own = key if key in OWN else ""
-                        label = name if own else f"{name}.{key}".lstrip(".")
-                        self[id(x)] = Kept(x, empty, label, own)
+                        self[id(x)] = Kept(x, empty, *_place(name, key))
         return [kept for kept in self.values() if kept.is_changed(by_value=by_value)]
+
+
+def _place(path: str, key: Any) -> tuple[str, str]:
+    """Return the name of a key, and which part of a module it is, if it is one."""
+    if key in OWN:
+        return path, key
+    return f"{path}.{key}" if path else str(key), ""

@@ -15,6 +15,7 @@ from torch.autograd import Function
 from sgs import SequentialGradientSampler
 from tests.reference import RTOL, assert_same, coupling_loss, gradients_of, relative_error, run
 from tests.sgs.encoders import tried
+from tests.sgs.kinds.remembering import HookedInFirstCall
 
 # The shape checker draws from Python's random, which counts as drawn by the encoder.
 pytestmark = pytest.mark.usefixtures("raw_errors")
@@ -59,20 +60,11 @@ class ScalesFeatures(nn.Linear):
         return super().forward(items)
 
 
-class HookedBehind(nn.Module):
-    """Registers a hook that scales the gradient in another module than the one with the flag."""
+class HookedBehind(HookedInFirstCall):
+    """The hook is on another module than the one with the flag."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 4)
-        self.is_hooked = False
-
-    def forward(self, items: Tensor) -> Tensor:
-        if not self.is_hooked:
-            scale = lambda module, inputs, outputs: (0.5 * inputs[0],)  # noqa: E731
-            self.handle = self.second.register_full_backward_hook(scale)
-            self.is_hooked = True
-        return self.second(self.first(items).tanh())
 
 
 @pytest.mark.parametrize("kept_graphs", [0, 2])
